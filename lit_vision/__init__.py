@@ -1,0 +1,1 @@
+"""lit-vision: train image classifiers with PyTorch Lightning."""

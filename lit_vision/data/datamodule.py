@@ -1,0 +1,203 @@
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from lit_vision.batch import Batch
+from lit_vision.data.draws import draw_permutation
+from lit_vision.data.images import LazyImages, ResizedImages, decode_all
+from lit_vision.data.loader import BatchLoader
+from lit_vision.data.transforms import Augmentation, augment, normalize, to_unit
+from lit_vision.errors import UserError
+from lit_vision.log import inform
+
+_EVAL_VALUES = 2**21  # float32 values of one evaluation batch, 8 MB: no slower than larger batches, and fits caches
+
+
+class LabelledImages(NamedTuple):
+    """A split, or a part of one.
+
+    Attributes:
+        images: (N, 3, H, W) uint8, or what makes them when they are asked for.
+        labels: (N,) int64.
+    """
+
+    images: Tensor | LazyImages
+    labels: Tensor
+
+    def subset(self, index: Tensor) -> "LabelledImages":
+        """The images at these places, (n,) int64."""
+        part = self.images[index] if isinstance(self.images, Tensor) else self.images.subset(index)
+        return LabelledImages(part, self.labels[index])
+
+
+class ImageDataModule(LightningDataModule, ABC):
+    """Labelled images as batches for fit, validate and test.
+
+    A source is a subclass with ``class_names``, ``split_names``, ``native_size`` and ``load``; where its data has to be
+    fetched first, also ``prepare_data``. All splits are decoded once and kept in memory as uint8 while they fit.
+
+    Args:
+        root: folder of the data; by default $LIT_VISION_DATA, or ./data without it.
+        batch_size: training images per step and process.
+        val_size: images held out of train for validation, the same ones for the same seed; 0 takes the set's own
+            second split instead.
+        augment: what happens to training images, in this order, drawn anew for each image and epoch: flip (left and
+            right), jitter (brightness, contrast, saturation), rotate (up to 10 degrees).
+        image_size: side in pixels to which images are resized, exactly square; by default the images' own.
+        mean: per channel, subtracted from values in [0, 1].
+        std: per channel, divides what is left.
+        seed: of the held-out images, the shuffles and the augmentation; by default that of seed_everything.
+        num_workers: threads that decode images; by default one for each processor core.
+        memory_budget: GiB of decoded images that a split may take; a larger split is decoded batch by batch.
+    """
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        batch_size: int = 32,
+        val_size: int = 0,
+        augment: Sequence[Augmentation] = (),
+        image_size: int | None = None,
+        mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        seed: int | None = None,
+        num_workers: int | None = None,
+        memory_budget: float = 4.0,
+    ) -> None:
+        super().__init__()
+        for name, value, least in (("batch_size", batch_size, 1), ("val_size", val_size, 0), ("std", min(std), 1e-6)):
+            if value < least:
+                raise UserError(f"{name} {value} is too small: give at least {least} with --data.{name}")
+        if image_size is not None and image_size < 1:
+            raise UserError(f"image_size {image_size} is no size: give at least 1 with --data.image_size")
+        self.root = Path(root or os.environ.get("LIT_VISION_DATA") or "data").expanduser()
+        self.batch_size = batch_size
+        self.val_size = val_size
+        self.augment = tuple(augment)
+        self.mean = mean
+        self.std = std
+        self.num_workers = num_workers or os.cpu_count() or 1
+        self.memory_budget = memory_budget
+        self._image_size = image_size
+        self._seed = seed
+        self._splits: dict[str, LabelledImages] = {}
+        self._scale: tuple[Tensor, Tensor] = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
+
+    # What a source provides
+
+    @property
+    @abstractmethod
+    def class_names(self) -> list[str]:
+        """One name for each label, known without a download."""
+
+    @property
+    @abstractmethod
+    def split_names(self) -> list[str]:
+        """The set's own splits, train first."""
+
+    @property
+    @abstractmethod
+    def native_size(self) -> int:
+        """Side in pixels of the images as they are, which must be square."""
+
+    @abstractmethod
+    def load(self, split: str) -> LabelledImages:
+        """One of ``split_names``."""
+
+    # What the Trainer and the command line use
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of every image that comes out."""
+        return self._image_size or self.native_size
+
+    @property
+    def seed(self) -> int:
+        """The seed given, or that of ``seed_everything``."""
+        return int(os.environ.get("PL_GLOBAL_SEED", 0)) if self._seed is None else self._seed
+
+    def setup(self, stage: str) -> None:
+        """Read what the stage needs: train and val for fit, val for validate, test for test."""
+        wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
+        missing = [split for split in wanted if split not in self._splits]
+        if "test" in missing:
+            if len(self.split_names) == 1:
+                raise UserError(f"{self.root} has no test images: use validate, or add a folder test/")
+            self._splits["test"] = self._prepare(self.load(self.split_names[-1]), "test")
+        elif missing:
+            self._splits |= {split: self._prepare(part, split) for split, part in self._train_and_val(missing).items()}
+
+    def _train_and_val(self, wanted: Sequence[str]) -> dict[str, LabelledImages]:
+        if self.val_size:
+            source = self.load("train")
+            size = len(source.labels)
+            if self.val_size >= size:
+                raise UserError(f"val_size {self.val_size} leaves nothing of {size} images: lower --data.val_size")
+            order = draw_permutation(size, self.seed, "val")
+            parts = {"val": order[: self.val_size], "train": order[self.val_size :]}
+            return {split: source.subset(parts[split].sort().values) for split in wanted}
+        if len(self.split_names) == 1:
+            raise UserError(f"{self.root} has no images for validation: hold some out with --data.val_size")
+        second = self.split_names[1]
+        if "train" in wanted and second == self.split_names[-1]:
+            inform(
+                f"val_size is 0: validation uses the split {second!r}, which test uses too. The best checkpoint is "
+                "chosen on it, so its accuracy is no independent test."
+            )
+        return {split: self.load(second if split == "val" else "train") for split in wanted}
+
+    def _prepare(self, source: LabelledImages, split: str) -> LabelledImages:
+        """The split at its final size, in memory if it fits."""
+        images, labels = source
+        if isinstance(images, Tensor):
+            if images.shape[-1] == self.image_size:
+                return source
+            images = ResizedImages(images, self.image_size)
+        if len(images) * 3 * self.image_size**2 > self.memory_budget * 2**30:
+            inform(f"{split}: {len(images)} images exceed --data.memory_budget, decoded batch by batch")
+            return LabelledImages(images, labels)
+        return LabelledImages(decode_all(images, self.num_workers, progress=f"decoding {split}"), labels)
+
+    def _loader(self, split: str, batch_size: int, seed: int | None = None) -> BatchLoader:
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return BatchLoader(*self._splits[split], batch_size, seed, rank, world_size, self.num_workers)
+
+    def train_dataloader(self) -> BatchLoader:
+        """Batches in an order of each epoch's own."""
+        return self._loader("train", self.batch_size, self.seed)
+
+    def val_dataloader(self) -> BatchLoader:
+        """Batches in a fixed order, as large as evaluation is fast with."""
+        return self._loader("val", self._eval_batch_size)
+
+    def test_dataloader(self) -> BatchLoader:
+        """As :meth:`val_dataloader`."""
+        return self._loader("test", self._eval_batch_size)
+
+    @property
+    def _eval_batch_size(self) -> int:
+        return max(self.batch_size, _EVAL_VALUES // (3 * self.image_size**2))
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Without Lightning's walk through arbitrary collections, which shows in small steps."""
+        if not isinstance(batch, Batch):  # the example input for the table of layers
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Uint8 to normalised float32, with augmentation while training."""
+        if not isinstance(batch, Batch):
+            return batch
+        image = to_unit(batch.image)
+        trainer = self.trainer
+        if self.augment and trainer is not None and trainer.training:
+            image = augment(image, self.augment, batch.index, self.seed, trainer.current_epoch)
+        if self._scale[0].device != image.device:
+            self._scale = self._scale[0].to(image.device), self._scale[1].to(image.device)
+        return Batch(normalize(image, *self._scale), batch.label, batch.index)

@@ -1,0 +1,59 @@
+"""What every data set that is downloaded needs: a folder to write into, and errors that say what to do."""
+
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lit_vision.errors import UserError
+
+_SILENCE = 60  # seconds without a byte after which a download counts as broken
+
+
+def make_writable(root: Path) -> None:
+    """Create a folder if need be, and try to write in it.
+
+    Raises:
+        UserError: it is a file, or cannot be written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        reason = "is a file" if root.is_file() else f"cannot be written ({error.strerror})"
+        raise UserError(f"{root} {reason}: name another folder with --data.root") from error
+
+
+@contextmanager
+def downloading(url: str, archive: Path) -> Iterator[None]:
+    """Around a download that checks its own hash: a failed one leaves no file, and becomes one line.
+
+    Args:
+        url: named in the error.
+        archive: the file that the download writes.
+
+    Raises:
+        UserError: no connection, an HTTP error, or a file that is not the expected one.
+    """
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SILENCE)
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # urllib's errors are OSErrors; a wrong hash is a RuntimeError
+        archive.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise UserError(
+                f"cannot download {url} ({error}): check the network, name a mirror with --data.url, or a folder that "
+                "has the data with --data.root"
+            ) from error
+        raise UserError(
+            f"what {url} gave is not the expected file (broken off or changed on the way): try again, or name a "
+            "mirror with --data.url"
+        ) from error
+    except BaseException:
+        archive.unlink(missing_ok=True)
+        raise
+    finally:
+        socket.setdefaulttimeout(timeout)

@@ -1,0 +1,116 @@
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from math import ceil
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lit_vision.batch import Batch
+from lit_vision.data.draws import draw_permutation
+from lit_vision.data.images import LazyImages
+
+_AHEAD = 3  # batches being decoded while one is used
+
+
+class EpochOrder:
+    """The order of a split: drawn from (seed, epoch), or as it is without a seed.
+
+    The Trainer calls ``set_epoch`` on the ``sampler`` of every loader at the start of every epoch.
+    """
+
+    def __init__(self, size: int, seed: int | None) -> None:
+        self.size = size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order is given next."""
+        self.epoch = epoch
+
+    def tensor(self) -> Tensor:
+        """The order as (size,) int64."""
+        if self.seed is None:
+            return torch.arange(self.size)
+        return draw_permutation(self.size, self.seed, "order", self.epoch)
+
+
+class BatchLoader:
+    """Whole batches out of memory, or decoded by threads ahead of their use.
+
+    Each image comes once per epoch. A step's global batch has ``batch_size * world_size`` images, of which process
+    ``rank`` yields every ``world_size``-th. ``state_dict`` holds how far an epoch is, so the Trainer resumes within it.
+
+    Args:
+        images: (N, 3, H, W) uint8, or what decodes them when they are asked for.
+        labels: (N,) int64.
+        batch_size: images per batch and process; the last batch of an epoch may be smaller.
+        seed: of the shuffle; None keeps the order.
+        rank: this process' number.
+        world_size: the number of processes.
+        num_workers: threads that decode where ``images`` is no tensor.
+    """
+
+    batch_sampler = None  # as a DataLoader with a sampler; the Trainer looks at both
+
+    def __init__(
+        self,
+        images: Tensor | LazyImages,
+        labels: Tensor,
+        batch_size: int,
+        seed: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        num_workers: int = 1,
+    ) -> None:
+        self.images = images
+        self.labels = labels
+        self.batch_size = batch_size
+        self.sampler = EpochOrder(len(labels), seed)
+        self.rank = rank
+        self.world_size = world_size
+        self.num_workers = num_workers
+        self._resume: dict[str, int] = {}
+        self._yielded = 0
+
+    def __len__(self) -> int:
+        return ceil(len(self.labels) / (self.batch_size * self.world_size))
+
+    def __iter__(self) -> Iterator[Batch]:
+        # A generator, so that the order is drawn at the first batch: the Trainer makes the iterator before it
+        # announces the epoch.
+        resume, self._resume = self._resume, {}
+        start = resume.get("batch", 0) if resume.get("epoch") == self.sampler.epoch else 0
+        steps = self.sampler.tensor().split(self.batch_size * self.world_size)[start:]
+        self._yielded = start
+        for batch in self._load(step[self.rank :: self.world_size] for step in steps):
+            self._yielded += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where in which epoch the loader stands."""
+        return {"epoch": self.sampler.epoch, "batch": self._yielded}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on there, the next time that this epoch is asked for."""
+        self._resume = state
+
+    def _load(self, indices: Iterator[Tensor]) -> Iterator[Batch]:
+        if isinstance(self.images, Tensor):
+            for index in indices:
+                yield Batch(self.images.index_select(0, index), self.labels[index], index)
+            return
+        pool = ThreadPoolExecutor(self.num_workers)
+        ahead: deque[tuple[Tensor, list[Future[Tensor]]]] = deque()
+        try:
+            while True:
+                for index in islice(indices, _AHEAD - len(ahead)):
+                    ahead.append((index, [pool.submit(self.images.__getitem__, i) for i in index.tolist()]))
+                if not ahead:
+                    return
+                index, images = ahead.popleft()
+                yield Batch(torch.stack([image.result() for image in images]), self.labels[index], index)
+        finally:
+            pool.shutdown(cancel_futures=True)

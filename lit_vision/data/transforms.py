@@ -1,0 +1,78 @@
+"""What happens to a batch on its device: augmentation, drawn per image, and normalisation."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lit_vision.data.draws import draw_uniform
+
+Draw = Callable[[str], Tensor]
+"""Gives (N,) float32 in [0, 1) for a name: one number for each image of the batch."""
+
+Augmentation = Literal["flip", "jitter", "rotate"]
+
+
+def flip(image: Tensor, draw: Draw) -> Tensor:
+    """Mirror left and right with probability 1/2; image (N, 3, H, W)."""
+    return torch.where((draw("flip") < 0.5)[:, None, None, None], image.flip(-1), image)
+
+
+def jitter(image: Tensor, draw: Draw, strength: float = 0.2) -> Tensor:
+    """Scale brightness, contrast and saturation, each by a factor in [1 - strength, 1 + strength].
+
+    As torchvision's ColorJitter, with its luma weights, but always in this order; image (N, 3, H, W) in [0, 1].
+    """
+
+    def factor(name: str) -> Tensor:
+        return (1 + strength * (2 * draw(name) - 1))[:, None, None, None]
+
+    weight = image.new_tensor([0.2989, 0.587, 0.114])[:, None, None]
+    image = (image * factor("brightness")).clamp(0, 1)
+    mean = (image * weight).sum(1, keepdim=True).mean((2, 3), keepdim=True)
+    image = torch.lerp(mean, image, factor("contrast")).clamp(0, 1)
+    grey = (image * weight).sum(1, keepdim=True)
+    return torch.lerp(grey, image, factor("saturation")).clamp(0, 1)
+
+
+def rotate(image: Tensor, draw: Draw, degrees: float = 10.0) -> Tensor:
+    """Turn about the centre by up to +-degrees, bilinear, corners filled with black; image (N, 3, H, W)."""
+    angle = (2 * draw("rotate") - 1) * torch.pi * degrees / 180
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    height, width = image.shape[2:]
+    # affine_grid counts in half sides, so on an image that is not square a rotation shears unless it is rescaled
+    matrix = torch.stack(
+        [torch.stack([cos, -sin * height / width, zero], 1), torch.stack([sin * width / height, cos, zero], 1)], 1
+    )
+    return F.grid_sample(image, F.affine_grid(matrix, list(image.shape), align_corners=False), align_corners=False)
+
+
+_FUNCTIONS = {"flip": flip, "jitter": jitter, "rotate": rotate}
+assert set(_FUNCTIONS) == set(get_args(Augmentation))
+
+
+def augment(image: Tensor, names: Sequence[Augmentation], index: Tensor, seed: int, epoch: int) -> Tensor:
+    """Apply augmentations in the given order, each image with draws of its own.
+
+    Args:
+        image: (N, 3, H, W) float32 in [0, 1].
+        names: of the augmentations.
+        index: (N,) int64, each image's place in its split; with seed and epoch it decides the draws.
+        seed: of the run.
+        epoch: counted from 0.
+    """
+    for name in names:
+        image = _FUNCTIONS[name](image, lambda draw: draw_uniform(index, seed, "augment", epoch, draw))
+    return image
+
+
+def to_unit(image: Tensor) -> Tensor:
+    """(N, 3, H, W) uint8 to float32 in [0, 1]."""
+    return image.to(torch.float32).div_(255)
+
+
+def normalize(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(image - mean) / std, in place; image (N, 3, H, W) in [0, 1], mean and std (3, 1, 1)."""
+    return image.sub_(mean).div_(std)

@@ -1,0 +1,24 @@
+import logging
+import sys
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+_LOG = logging.getLogger("lit_vision")
+
+
+@rank_zero_only
+def inform(message: str) -> None:
+    """Tell the user something that is no error; once, not in every process."""
+    _LOG.warning(message)
+
+
+def to_stdout() -> None:
+    """Send what runs tell to stdout, without Lightning's own remarks: stderr is for errors and progress bars."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for name, level in (("lit_vision", "INFO"), ("lightning.pytorch", "WARNING"), ("lightning.fabric", "WARNING")):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.propagate = False
+        logger.setLevel(level)
+    logging.getLogger("lightning.pytorch.callbacks.model_summary").setLevel("INFO")  # the table of layers

@@ -1,0 +1,82 @@
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    """Every test runs in an empty folder, with none of the caller's settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("LIT_VISION_DATA", "LIT_VISION_DEBUG", "PL_GLOBAL_SEED"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PL_SEED_WORKERS", "0")
+
+
+@pytest.fixture
+def cli(capfd) -> Callable[..., Result]:
+    """Run a command line in this process; words may be given as one string."""
+    from lit_vision.cli import main
+
+    def run(line: str, *more: str) -> Result:
+        capfd.readouterr()
+        os.environ.pop("PL_GLOBAL_SEED", None)
+        code = main([*line.split(), *more])
+        return Result(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def process() -> Callable[..., Result]:
+    """Run Python with the given words in a process of its own."""
+
+    def run(*words: str, **env: str) -> Result:
+        done = subprocess.run(
+            [sys.executable, *words],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **env},
+            timeout=120,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def folders(tmp_path) -> Callable[..., Path]:
+    """Make root/SPLIT/CLASS/N.png: folders({"train": {"red": 4, "blue": 4}}), one plain colour per class."""
+
+    def make(splits: dict[str, dict[str, int]], size: int = 32, name: str = "images") -> Path:
+        for split, classes in splits.items():
+            for name_, count in classes.items():
+                folder = tmp_path / name / split / name_
+                folder.mkdir(parents=True, exist_ok=True)
+                for number in range(count):
+                    shade = 255 - 5 * (number % 20)
+                    colour = {"red": (shade, 0, 0), "blue": (0, 0, shade)}.get(name_, (0, shade, 0))
+                    Image.new("RGB", (size, size), colour).save(folder / f"{number}.png")
+        return tmp_path / name
+
+    return make
+
+
+def metrics_in(text: str) -> dict[str, float]:
+    """The table that validate and test print."""
+    return {name: float(value) for name, value in re.findall(r"((?:val|test)/\w+)\W+([\d.]+)", text)}

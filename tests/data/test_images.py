@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lit_vision.data.images import ImageFiles, ResizedImages, decode_all, list_images, read_image
+from lit_vision.errors import UserError
+
+GREEN = (0, 128, 0)
+
+
+def left_red_right_blue(size=(40, 40)):
+    image = Image.new("RGB", size, (255, 0, 0))
+    image.paste((0, 0, 255), (size[0] // 2, 0, *size))
+    return image
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "bmp", "webp", "tif", "ppm"])
+def test_formats(tmp_path, suffix):
+    path = tmp_path / f"an image ä.{suffix}"
+    left_red_right_blue().save(path)
+    image = read_image(path)
+    assert image.shape == (3, 40, 40)
+    assert image.dtype == torch.uint8
+    assert image[:, 20, 5].tolist() == pytest.approx([255, 0, 0], abs=12)
+    assert image[:, 20, 35].tolist() == pytest.approx([0, 0, 255], abs=12)
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [("L", "png"), ("LA", "png"), ("P", "png"), ("RGBA", "png"), ("CMYK", "jpg"), ("1", "png"), ("P", "gif")],
+)
+def test_colour_modes_become_rgb(tmp_path, mode, suffix):
+    source = Image.new("RGB", (8, 8), (255, 255, 255) if mode == "1" else GREEN)
+    source.convert(mode).save(tmp_path / f"x.{suffix}")
+    expected = source.convert(mode).convert("RGB").getpixel((4, 4))
+    assert read_image(tmp_path / f"x.{suffix}")[:, 4, 4].tolist() == pytest.approx(expected, abs=3)
+
+
+def test_transparent_palette(tmp_path):
+    Image.new("P", (4, 4), 1).save(tmp_path / "x.png", transparency=bytes([0, 128]))
+    assert read_image(tmp_path / "x.png").shape == (3, 4, 4)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bits_are_scaled_not_clipped(tmp_path, suffix):
+    values = np.array([[0, 257 * 100], [257 * 200, 65535]], dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / f"x.{suffix}")
+    assert read_image(tmp_path / f"x.{suffix}")[0].tolist() == [[0, 100], [200, 255]]
+    assert read_image(tmp_path / f"x.{suffix}")[2].tolist() == [[0, 100], [200, 255]]
+
+
+def test_exif_rotation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees clockwise
+    left_red_right_blue((40, 20)).save(tmp_path / "x.jpg", exif=exif, quality=95)
+    image = read_image(tmp_path / "x.jpg")
+    assert image.shape == (3, 40, 20)
+    assert image[0, 5, 10] > 200  # what was left is now on top
+    assert image[2, 35, 10] > 200
+
+
+def test_resize_is_exactly_square_and_antialiased(tmp_path):
+    stripes = np.zeros((64, 128, 3), dtype=np.uint8)
+    stripes[:, ::2] = 255
+    Image.fromarray(stripes).save(tmp_path / "x.png")
+    image = read_image(tmp_path / "x.png", 16)
+    assert image.shape == (3, 16, 16)
+    assert image.float().std() < 3  # without antialiasing it keeps stripes of 0 and 255
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all", None])
+def test_unreadable_images_are_named(tmp_path, content):
+    path = tmp_path / "broken.jpg"
+    if content is None:
+        left_red_right_blue().save(path)
+        content = path.read_bytes()[:400]
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"broken\.jpg"):
+        read_image(path)
+
+
+def test_list_images_is_sorted_and_leaves_out_what_is_hidden_or_no_image(tmp_path):
+    for name in ("b.PNG", "a b.jpg", "ü.gif", "sub/c.webp", ".hidden.png", ".cache/d.png", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [str(path.relative_to(tmp_path)) for path in list_images(tmp_path)] == [
+        "a b.jpg",
+        "b.PNG",
+        "sub/c.webp",
+        "ü.gif",
+    ]
+
+
+def test_decode_all_keeps_the_order_with_and_without_threads(tmp_path, monkeypatch):
+    paths = []
+    for shade in range(30):
+        paths.append(tmp_path / f"{shade}.png")
+        Image.new("RGB", (4, 4), (shade, 0, 0)).save(paths[-1])
+    for worth_a_thread in (0.0, 60.0):
+        monkeypatch.setattr("lit_vision.data.images._WORTH_A_THREAD", worth_a_thread)
+        decoded = decode_all(ImageFiles(paths, 4, resize=False), num_workers=3)
+        assert decoded[:, 0, 0, 0].tolist() == list(range(30))
+
+
+def test_images_of_other_sizes_need_a_size(tmp_path):
+    Image.new("RGB", (5, 4)).save(tmp_path / "x.png")
+    with pytest.raises(UserError, match="5x4"):
+        ImageFiles([tmp_path / "x.png"], 4, resize=False)[0]
+    assert ImageFiles([tmp_path / "x.png"], 4, resize=True)[0].shape == (3, 4, 4)
+
+
+def test_resized_images_and_their_subset():
+    images = torch.arange(3, dtype=torch.uint8)[:, None, None, None].expand(3, 3, 8, 8)
+    part = ResizedImages(images, 4).subset(torch.tensor([2, 0]))
+    assert len(part) == 2
+    assert part[0].shape == (3, 4, 4)
+    assert part[0].unique().tolist() == [2]

@@ -1,0 +1,42 @@
+import torch
+
+from lit_vision.data import ShapesDataModule
+
+
+def split(seed=0, name="train", **options):
+    return ShapesDataModule(seed=seed, **options).load(name)
+
+
+def test_same_seed_same_images():
+    first, again, other = (split(seed, train_size=40) for seed in (0, 0, 1))
+    assert first.images.shape == (40, 3, 32, 32)
+    assert first.images.dtype == torch.uint8
+    assert torch.equal(first.images, again.images)
+    assert not torch.equal(first.images, other.images)
+    assert torch.bincount(first.labels).tolist() == [4] * 10
+
+
+def test_train_and_test_share_no_image():
+    train = {image.numpy().tobytes() for image in split(train_size=500).images}
+    test = {image.numpy().tobytes() for image in split(name="test", test_size=500).images}
+    assert len(train) == len(test) == 500
+    assert not train & test
+
+
+def test_image_size_is_drawn():
+    module = ShapesDataModule(train_size=20, image_size=64, seed=0)
+    assert module.load("train").images.shape[-1] == 64
+
+
+def test_a_linear_model_stays_under_70_percent():
+    # Ridge regression on the one-hot labels, over a range of strengths: the best that a linear model does.
+    train, test = split(train_size=6000), split(name="test", test_size=2000)
+    x, x_test = (part.images.flatten(1).double() / 127.5 - 1 for part in (train, test))
+    x, x_test = (torch.cat([part, torch.ones(len(part), 1)], 1) for part in (x, x_test))
+    targets = torch.nn.functional.one_hot(train.labels, 10).double()
+    gram = x.T @ x
+    best = 0.0
+    for strength in (10.0, 100.0, 1000.0, 10000.0):
+        weights = torch.linalg.solve(gram + strength * torch.eye(len(gram)), x.T @ targets)
+        best = max(best, ((x_test @ weights).argmax(1) == test.labels).double().mean().item())
+    assert 0.05 < best < 0.7

@@ -1,0 +1,52 @@
+import pytest
+import torch
+import torchvision.transforms.v2.functional as TF
+
+from lit_vision.data.transforms import augment, flip, jitter, normalize, rotate, to_unit
+
+IMAGE = torch.rand(64, 3, 16, 24, generator=torch.Generator().manual_seed(0))
+INDEX = torch.arange(64)
+
+
+def fixed(**draws):
+    """Draws that are chosen instead of random: for each name a value, the same for all images."""
+    return lambda name: torch.full((64,), draws[name])
+
+
+def test_flip_is_torchvisions_and_per_sample():
+    assert torch.equal(flip(IMAGE, fixed(flip=0.4)), TF.horizontal_flip(IMAGE))
+    assert torch.equal(flip(IMAGE, fixed(flip=0.6)), IMAGE)
+    flipped = (augment(IMAGE, ["flip"], INDEX, 0, 0) != IMAGE).flatten(1).any(1)
+    assert 16 < flipped.sum() < 48
+
+
+def test_rotate_is_torchvisions():
+    upper = rotate(IMAGE, fixed(rotate=1.0))
+    expected = TF.rotate(IMAGE, 10.0, interpolation=TF.InterpolationMode.BILINEAR)
+    torch.testing.assert_close(upper, expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(rotate(IMAGE, fixed(rotate=0.5)), IMAGE, atol=1e-5, rtol=0)
+
+
+def test_jitter_is_torchvisions():
+    draws = {"brightness": 1.0, "contrast": 0.25, "saturation": 0.75}  # factors 1.2, 0.9, 1.1
+    expected = TF.adjust_saturation(TF.adjust_contrast(TF.adjust_brightness(IMAGE, 1.2), 0.9), 1.1)
+    torch.testing.assert_close(jitter(IMAGE, fixed(**draws)), expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["flip", "jitter", "rotate"])
+def test_draws_are_per_image_and_do_not_depend_on_the_batch(name):
+    whole = augment(IMAGE, [name], INDEX, 0, 3)
+    part = augment(IMAGE[10:13], [name], INDEX[10:13], 0, 3)
+    torch.testing.assert_close(part, whole[10:13])
+    same = IMAGE[:1].expand(64, -1, -1, -1)
+    assert len(augment(same, [name], INDEX, 0, 0).flatten(1).unique(dim=0)) == (2 if name == "flip" else 64)
+    assert not torch.equal(whole, augment(IMAGE, [name], INDEX, 0, 4))
+    assert not torch.equal(whole, augment(IMAGE, [name], INDEX, 1, 3))
+    assert whole.min() >= 0
+    assert whole.max() <= 1
+
+
+def test_normalisation_is_the_notebooks():
+    image = torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 3, 1, 1)
+    half = torch.full((3, 1, 1), 0.5)
+    assert normalize(to_unit(image), half, half).flatten().tolist() == pytest.approx([-1, 1 / 255, 1], abs=1e-6)
