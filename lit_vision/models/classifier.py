@@ -1,0 +1,219 @@
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from lit_vision.batch import Batch
+from lit_vision.errors import UserError
+from lit_vision.models.weights import check_fits, read_checkpoint, read_file
+
+
+class Totals:
+    """Sums over the samples of an epoch, kept on the device so that no step waits for it."""
+
+    def __init__(self, device: torch.device) -> None:
+        # A float32 sum of 10,000 losses would drift in the fourth digit; Apple's GPUs have no float64.
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        self.loss = torch.zeros((), dtype=wide, device=device)
+        self.correct = torch.zeros((), dtype=torch.int64, device=device)
+        self.count = 0
+
+    def add(self, loss: Tensor, logits: Tensor, label: Tensor) -> None:
+        """Count one batch: loss the mean over its samples, logits (N, classes), label (N,)."""
+        self.loss.add_(loss.detach(), alpha=len(label))
+        self.correct.add_((logits.argmax(1) == label).sum())
+        self.count += len(label)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far."""
+        return {"loss": self.loss, "correct": self.correct, "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.loss.copy_(state["loss"])
+        self.correct.copy_(state["correct"])
+        self.count = state["count"]
+
+
+class Classifier(LightningModule, ABC):
+    """An image classifier: one step for all stages, loss and accuracy as means over samples, logged once an epoch.
+
+    A subclass builds its network in ``__init__`` and gives ``forward``: (N, 3, H, W) float32 -> logits (N, classes).
+    Everything that is needed to use a trained network stands in its checkpoint as plain values.
+
+    Args:
+        class_names: one for each output; the command line takes them from the data.
+        image_size: side in pixels of the input images; the command line takes it from the data.
+        mean: per channel, what was subtracted from inputs in [0, 1]; the command line takes it from the data.
+        std: per channel, what divided them; the command line takes it from the data.
+        lr: learning rate of SGD.
+        momentum: of SGD.
+        weight_decay: of SGD.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str] = tuple("0123456789"),
+        image_size: int = 32,
+        mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        lr: float = 0.001,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["weights"])  # the checkpoint has better ones
+        self.class_names = list(class_names)
+        self.lr = lr
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.example_input_array = torch.zeros(1, 3, image_size, image_size)  # for the table of layers
+        self._totals: dict[str, Totals] = {}
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (N, classes) of normalised images (N, 3, H, W)."""
+
+    def load_weights(self, path: str | Path) -> None:
+        """Load a state_dict file, such as the notebooks save.
+
+        Raises:
+            UserError: the file is missing, broken, or of another network.
+        """
+        state = read_file(path, "file of weights")
+        state = state.get("state_dict", state)  # of a checkpoint: its weights
+        check_fits(self, state, path)
+        self.load_state_dict(state)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """SGD over all parameters that are to be trained."""
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
+
+    # Steps
+
+    def step(self, batch: Batch, stage: str) -> Tensor:
+        """The mean loss of a batch, which is also counted."""
+        logits = self(batch.image)
+        loss = F.cross_entropy(logits, batch.label)
+        totals = self._totals.get(stage)
+        if totals is None:
+            totals = self._totals[stage] = Totals(logits.device)
+        totals.add(loss, logits, batch.label)
+        return loss
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of a training batch."""
+        return self.step(batch, "train")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count a validation batch."""
+        self.step(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count a test batch."""
+        self.step(batch, "test")
+
+    # Epochs
+
+    @property
+    def images_seen(self) -> int:
+        """Training images of this epoch so far, in this process."""
+        return self._totals["train"].count if "train" in self._totals else 0
+
+    def epoch_metrics(self, stage: str) -> dict[str, Tensor]:
+        """Loss and accuracy of the epoch so far, over all processes: float32 scalars, {} where nothing was counted."""
+        totals = self._totals.get(stage)
+        if totals is None:
+            return {}
+        sums = torch.stack([totals.loss, totals.correct.to(totals.loss.dtype), totals.loss.new_tensor(totals.count)])
+        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        means = (sums[:2] / sums[2]).to(torch.float32)
+        return {f"{stage}/loss": means[0], f"{stage}/acc": means[1]}
+
+    def on_train_epoch_start(self) -> None:
+        """Start counting anew."""
+        self._totals.pop("train", None)
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting anew."""
+        self._totals.pop("val", None)
+
+    def on_test_epoch_start(self) -> None:
+        """Start counting anew."""
+        self._totals.pop("test", None)
+
+    def on_train_epoch_end(self) -> None:
+        """Log train/loss and train/acc."""
+        self.log_dict(self.epoch_metrics("train"))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log val/loss and val/acc."""
+        self.log_dict(self.epoch_metrics("val"), prog_bar=True)
+
+    def on_test_epoch_end(self) -> None:
+        """Log test/loss and test/acc."""
+        self.log_dict(self.epoch_metrics("test"))
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note which class it is, and the sums of an epoch that has begun."""
+        checkpoint["model_class"] = type(self).__name__
+        if totals := self._totals.get("train"):
+            checkpoint["train_totals"] = totals.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that it fits, and let this run's options win over those it was saved with.
+
+        Raises:
+            UserError: it is of another network, or of other classes.
+        """
+        check_fits(self, checkpoint["state_dict"], "the checkpoint")
+        names = checkpoint["hyper_parameters"].get("class_names", self.class_names)
+        if list(names) != self.class_names:
+            raise UserError(
+                f"the checkpoint knows the classes {', '.join(names)}, the data has {', '.join(self.class_names)}: "
+                "use the data that it was trained for"
+            )
+        if "train_totals" in checkpoint:
+            self._totals["train"] = Totals(self.device)
+            self._totals["train"].load_state_dict(checkpoint["train_totals"])
+        options = {"lr": self.lr, "momentum": self.momentum, "weight_decay": self.weight_decay}
+        for state in checkpoint.get("optimizer_states", []):
+            for group in state["param_groups"]:
+                group.update({name: value for name, value in options.items() if name in group})
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # needs nothing but the file
+        cls, checkpoint_path: str | Path, map_location: Any = None, **options: Any
+    ) -> Self:
+        """The trained model, of the class that was trained, in eval mode.
+
+        Args:
+            checkpoint_path: a run's checkpoint.
+            map_location: device to put it on, by default the CPU.
+            options: in the place of saved hyperparameters.
+
+        Raises:
+            UserError: the file is missing, broken, or of a class that is not imported or no ``cls``.
+        """
+        checkpoint = read_checkpoint(checkpoint_path)
+        known = {model.__name__: model for model in [cls, *_subclasses(cls)]}
+        name = checkpoint.get("model_class")
+        if name not in known:
+            raise UserError(f"{checkpoint_path} holds a {name}, which is no imported {cls.__name__}: import its class")
+        model = known[name](**{**checkpoint["hyper_parameters"], **options})
+        check_fits(model, checkpoint["state_dict"], checkpoint_path)
+        model.load_state_dict(checkpoint["state_dict"])
+        return model.to(map_location or "cpu").eval()
+
+
+def _subclasses(cls: type) -> list[type]:
+    children: list[type] = cls.__subclasses__()
+    return [found for child in children for found in (child, *_subclasses(child))]

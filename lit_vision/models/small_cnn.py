@@ -1,0 +1,83 @@
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from lit_vision.errors import UserError
+from lit_vision.models.classifier import Classifier
+
+Activation = Literal["ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Tanh", "Sigmoid"]
+
+
+class SmallCNN(Classifier):
+    """Two convolutions and three linear layers; 66,722 parameters as it stands.
+
+    conv1 - activation - max pool 2 - conv2 - activation - max pool 2 - flatten - layer1 - activation - layer2 -
+    activation - layer_out. A side of I pixels leaves a convolution as O = I - kernel_size + 1, a pooling as O = I // 2.
+    Linear weights start Xavier uniform, their biases 0; convolutions as PyTorch leaves them.
+
+    Args:
+        channels: output channels of the two convolutions.
+        kernel_size: of both, in pixels.
+        hidden: widths of the two hidden linear layers.
+        activation: name of a torch.nn module.
+        weights: file with a state_dict to start from.
+        kwargs: as for :class:`Classifier`.
+
+    Raises:
+        UserError: ``image_size`` leaves no pixel.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int] = (6, 16),
+        kernel_size: int = 5,
+        hidden: tuple[int, int] = (120, 120),
+        activation: Activation = "ReLU",
+        weights: str | Path | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if min(*channels, *hidden, kernel_size) < 1:
+            raise UserError("channels, hidden and kernel_size must be at least 1: change --model.channels and so on")
+        image_size = self.hparams["image_size"]
+        side = _side_after_block(_side_after_block(image_size, kernel_size), kernel_size)
+        if side < 1:
+            raise UserError(
+                f"image_size {image_size} leaves no pixel after two convolutions with kernel_size {kernel_size} and "
+                f"two poolings: set --data.image_size to {3 * kernel_size + 1} or more, or --model.kernel_size lower"
+            )
+        act = getattr(nn, activation)
+        self.conv1 = nn.Conv2d(3, channels[0], kernel_size)
+        self.act1 = act()
+        self.pool1 = nn.MaxPool2d(2)
+        self.conv2 = nn.Conv2d(channels[0], channels[1], kernel_size)
+        self.act2 = act()
+        self.pool2 = nn.MaxPool2d(2)
+        self.flatten = nn.Flatten()
+        self.layer1 = nn.Linear(channels[1] * side**2, hidden[0])
+        self.act3 = act()
+        self.layer2 = nn.Linear(*hidden)
+        self.act4 = act()
+        self.layer_out = nn.Linear(hidden[1], len(self.class_names))
+        self.apply(_init_linear)
+        if weights is not None:
+            self.load_weights(weights)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (N, classes) of normalised images (N, 3, H, W)."""
+        x = self.pool1(self.act1(self.conv1(image)))
+        x = self.pool2(self.act2(self.conv2(x)))
+        x = self.act3(self.layer1(self.flatten(x)))
+        x = self.act4(self.layer2(x))
+        return self.layer_out(x)
+
+
+def _side_after_block(side: int, kernel_size: int) -> int:
+    return (side - kernel_size + 1) // 2
+
+
+def _init_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,109 @@
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader
+
+from lit_vision.batch import Batch
+from lit_vision.errors import UserError
+from lit_vision.models import Classifier, SmallCNN
+
+QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+NAMES = ["a", "b", "c"]
+
+
+def batches(sizes, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    made = [
+        Batch(
+            torch.randn(n, 3, 16, 16, generator=generator), torch.randint(3, (n,), generator=generator), torch.arange(n)
+        )
+        for n in sizes
+    ]
+    return DataLoader(made, batch_size=None)
+
+
+def small(**options):
+    return SmallCNN(class_names=NAMES, image_size=16, **options)
+
+
+def test_loss_and_accuracy_are_means_over_samples():
+    model, data = small(), batches([8, 8, 1])
+    metrics = Trainer(**QUIET, enable_checkpointing=False).validate(model, data, verbose=False)[0]
+    image, label = torch.cat([b.image for b in data]), torch.cat([b.label for b in data])
+    with torch.no_grad():
+        logits = model(image)
+    assert metrics["val/loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, label).item(), rel=1e-6)
+    assert metrics["val/acc"] == pytest.approx((logits.argmax(1) == label).float().mean().item())
+
+
+def test_metrics_are_logged_once_an_epoch_and_start_anew():
+    seen = []
+
+    class Watched(SmallCNN):
+        def log_dict(self, dictionary, *args, **kwargs):
+            seen.append(sorted(dictionary))
+            super().log_dict(dictionary, *args, **kwargs)
+
+        def training_step(self, batch, batch_idx):
+            assert self.images_seen == 4 * batch_idx
+            return super().training_step(batch, batch_idx)
+
+    trainer = Trainer(max_epochs=3, **QUIET, enable_checkpointing=False, num_sanity_val_steps=0)
+    trainer.fit(Watched(class_names=NAMES, image_size=16), batches([4] * 5), batches([4] * 2))
+    assert seen == [["val/acc", "val/loss"], ["train/acc", "train/loss"]] * 3
+
+
+def test_a_checkpoint_opens_alone_and_gives_the_same_logits(tmp_path):
+    trainer = Trainer(max_epochs=1, **QUIET, default_root_dir=tmp_path)
+    model = small(hidden=(20, 10), activation="Tanh", lr=0.05, mean=(0.1, 0.2, 0.3))
+    trainer.fit(model, batches([4] * 5))
+    path = tmp_path / "x.ckpt"
+    trainer.save_checkpoint(path)
+    for opened in (Classifier.load_from_checkpoint(path), SmallCNN.load_from_checkpoint(path)):
+        assert isinstance(opened, SmallCNN)
+        assert not opened.training
+        assert opened.class_names == NAMES
+        assert dict(opened.hparams) == dict(model.hparams)
+        image = next(iter(batches([6]))).image
+        assert torch.equal(opened(image), model.eval()(image))
+    content = torch.load(path, weights_only=True)
+    assert all(isinstance(value, (str, int, float, list, tuple)) for value in content["hyper_parameters"].values())
+
+
+def test_options_win_over_the_checkpoint(tmp_path):
+    trainer = Trainer(max_epochs=1, **QUIET, default_root_dir=tmp_path)
+    trainer.fit(small(lr=0.1, weight_decay=0.1), batches([4] * 3))
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    again = Trainer(max_epochs=2, **QUIET, default_root_dir=tmp_path)
+    again.fit(small(lr=0.003, momentum=0.5), batches([4] * 3), ckpt_path=tmp_path / "x.ckpt", weights_only=True)
+    group = again.optimizers[0].param_groups[0]
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.003, 0.5, 0.0)
+    assert again.global_step == 6
+
+
+def test_checkpoints_that_do_not_fit(tmp_path):
+    trainer = Trainer(max_epochs=1, **QUIET, default_root_dir=tmp_path)
+    trainer.fit(small(), batches([4]))
+    path = tmp_path / "x.ckpt"
+    trainer.save_checkpoint(path)
+    for model, message in (
+        (small(hidden=(7, 8)), "layer1.weight has shape"),
+        (SmallCNN(class_names=["a", "c", "b"], image_size=16), "knows the classes a, b, c"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Trainer(**QUIET, enable_checkpointing=False).validate(model, batches([4]), path, weights_only=True)
+
+    class Other(SmallCNN):
+        pass
+
+    with pytest.raises(UserError, match="holds a SmallCNN"):
+        Other.load_from_checkpoint(path)
+    (tmp_path / "half.ckpt").write_bytes(path.read_bytes()[:1000])
+    torch.save(small().state_dict(), tmp_path / "weights.pth")
+    for name, message in (
+        ("half.ckpt", "can be read"),
+        ("weights.pth", "--model.weights"),
+        ("none.ckpt", "there is no"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Classifier.load_from_checkpoint(tmp_path / name)
