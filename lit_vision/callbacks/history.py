@@ -1,0 +1,122 @@
+import csv
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from lit_vision.callbacks.curves import CHARTS, draw_curves
+from lit_vision.callbacks.progress import print_line
+from lit_vision.models import Classifier
+
+Row = dict[str, float]
+
+_COLUMNS = ["epoch", "step", "train/loss", "train/acc", "val/loss", "val/acc", "lr"]
+_TIMES = ["time/images_per_second", "time/epoch"]
+
+
+class History(Callback):
+    """One row per epoch: a printed line, metrics.csv, and curves.png at the end.
+
+    It logs ``lr``, and ``time/images_per_second`` of training alone. The rows are part of every checkpoint, so that a
+    resumed run goes on with them. Epochs count from 1; ``time/epoch`` is in seconds and has validation in it.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self._start = 0.0
+        self._val_seconds = 0.0
+        self._seen_before = 0
+        self._val_metrics: Row = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after these rows."""
+        self.rows = list(state_dict["rows"])
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock, since an epoch that is resumed has no start of its own; lay out TensorBoard's charts."""
+        assert isinstance(pl_module, Classifier)
+        self._start_clock(pl_module.images_seen)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
+                charts = {chart: ["Multiline", [f"train/{key}", f"val/{key}"]] for chart, key in CHARTS.items()}
+                logger.experiment.add_custom_scalars({"train and validation": charts})
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._start_clock(0)
+
+    def _start_clock(self, seen_before: int) -> None:
+        self._start = time.perf_counter()
+        self._val_seconds = 0.0
+        self._seen_before = seen_before
+        self._val_metrics = {}
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take validation out of the training time."""
+        self._val_seconds -= time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep what this epoch's validation found."""
+        self._val_seconds += time.perf_counter()
+        metrics = trainer.callback_metrics
+        self._val_metrics = {key: metrics[key].item() for key in ("val/loss", "val/acc") if key in metrics}
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the epoch's row; before the checkpoint that will hold it."""
+        assert isinstance(pl_module, Classifier)
+        train_metrics = {key: value.item() for key, value in pl_module.epoch_metrics("train").items()}
+        seconds = time.perf_counter() - self._start
+        images = (pl_module.images_seen - self._seen_before) * trainer.world_size
+        logged = {
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "time/images_per_second": images / (seconds - self._val_seconds),
+        }
+        pl_module.log_dict(logged)
+        count = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        self.rows.append({**count, **train_metrics, **self._val_metrics, **logged, "time/epoch": seconds})
+        print_line(trainer, _line(self.rows[-1], trainer.max_epochs))
+        if folder := run_folder(trainer):
+            _write_csv(self.rows, folder / "metrics.csv")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the curves."""
+        self._draw(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Draw the curves of a run that was stopped, too."""
+        self._draw(trainer)
+
+    def _draw(self, trainer: Trainer) -> None:
+        if self.rows and (folder := run_folder(trainer)):
+            draw_curves(self.rows, folder / "curves.png")
+
+
+def run_folder(trainer: Trainer) -> Path | None:
+    """Where a run's files go: None on all processes but the first, and where nothing is logged to files."""
+    if trainer.is_global_zero and trainer.loggers and (folder := trainer.loggers[0].log_dir):
+        return Path(folder)
+    return None
+
+
+def _line(row: Row, max_epochs: int | None) -> str:
+    of = f"/{max_epochs}" if max_epochs and max_epochs > 0 else ""
+    names = {"loss": "train/loss", "acc": "train/acc", "val_loss": "val/loss", "val_acc": "val/acc"}
+    numbers = "".join(f"  {name} {row[key]:.4f}" for name, key in names.items() if key in row)
+    return f"epoch {row['epoch']}{of}{numbers}  {row['time/epoch']:.1f} s"
+
+
+def _write_csv(rows: Sequence[Row], path: Path) -> None:
+    beside = path.with_suffix(".tmp")
+    with beside.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*_COLUMNS, *_TIMES])
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(beside, path)  # a reader, or a crash, never meets half a file

@@ -1,0 +1,190 @@
+"""The subcommands, over LightningCLI; it takes seconds to import, all of torch and Lightning."""
+
+import shutil
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelSummary, ProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from lit_vision.arguments import SUBCOMMANDS, complete_args
+from lit_vision.callbacks import BestAndLast, EpochBar, History
+from lit_vision.data import ImageDataModule
+from lit_vision.errors import Stopped, UserError
+from lit_vision.log import inform, to_stdout
+from lit_vision.models import Classifier
+from lit_vision.models.weights import read_checkpoint
+from lit_vision.parse_errors import explain, own_error
+from lit_vision.runs import LOGS, find_checkpoint, run_of
+
+_FROM_DATA = ("class_names", "image_size", "mean", "std")
+
+
+class VisionCLI(LightningCLI):
+    """LightningCLI with named configs, checkpoints by name, and what every run shows and writes.
+
+    Args:
+        args: the command line without the program's name.
+    """
+
+    def __init__(self, args: list[str]) -> None:
+        self._default_name = "run"
+        quiet = {"exit_on_error": False}
+        super().__init__(
+            Classifier,
+            ImageDataModule,
+            save_config_callback=None,  # instantiate_trainer adds one, to fit alone
+            seed_everything_default=0,
+            parser_kwargs={**quiet, **{name: dict(quiet) for name in SUBCOMMANDS}},
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            args=args,
+            auto_configure_optimizers=False,  # the models bring their own; TransferClassifier's covers only fc
+            load_from_checkpoint_support=False,  # hyperparameters are the plain values that a model was made with
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The subcommands, each with the arguments of the Trainer's method that are no options."""
+        skip = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders", "weights_only"}
+        return {name: set(skip) for name in SUBCOMMANDS}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Name of the run, and what the model knows from the data."""
+        parser.add_argument("--name", type=str | None, help=f"Folder below {LOGS}; by default the config's name.")
+        for name in _FROM_DATA:
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse what :func:`complete_args` made of the command line."""
+        assert isinstance(args, list)
+        completed, self._default_name = complete_args(args)
+        try:
+            self.config = parser.parse_args(completed)
+        except ArgumentError as error:
+            raise self._explained(error, completed[0] if completed else "") from error
+
+    def _explained(self, error: Exception, subcommand: str) -> UserError:
+        parser = self._subcommand_parsers.get(subcommand)
+        options = [option for action in parser._actions for option in action.option_strings] if parser else []
+        return explain(error, options)
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the config as it is: Lightning would lay the checkpoint's hyperparameters over the command line's."""
+
+    def before_instantiate_classes(self) -> None:
+        """Find the checkpoint, and keep the config as it is to be saved."""
+        config = self.config[self.subcommand]
+        config.name = config.name or self._default_name
+        self._saved_config = config.clone()
+        self._saved_config.ckpt_path = None  # to run it again is to start again
+        self._logs = Path(config.trainer.default_root_dir or ".") / LOGS
+        weights = config.model.init_args.get("weights")
+        if config.ckpt_path is not None:
+            config.ckpt_path = str(find_checkpoint(str(config.ckpt_path), self._logs, config.name))
+            read_checkpoint(config.ckpt_path)  # a broken one is refused before anything is made
+            if weights is not None:
+                config.model.init_args.weights = None  # the checkpoint has better ones
+        elif self.subcommand != "fit" and weights is None:
+            raise UserError(f"{self.subcommand} needs trained weights: give --ckpt_path best, last or a file")
+
+    def instantiate_classes(self) -> None:
+        """Make data, model and Trainer; a model that does not like what the data says is an error of the parser."""
+        try:
+            super().instantiate_classes()
+        except MisconfigurationException as error:
+            raise UserError(f"{error}: change the options of --trainer") from error
+        except ValueError as error:
+            if own := own_error(error):
+                raise own from error
+            raise
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The Trainer with the project's logger and callbacks, where the config has none of its own."""
+        assert self.subcommand is not None
+        options = self._get(self.config_init, "trainer")
+        callbacks: list[Callback] = list(options.callbacks or [])
+        if options.enable_progress_bar is None and not any(isinstance(c, ProgressBar) for c in callbacks):
+            kwargs["enable_progress_bar"] = sys.stdout.isatty()
+            if sys.stdout.isatty():
+                callbacks.append(EpochBar())
+        if self.subcommand == "fit":
+            if options.enable_model_summary is None:
+                callbacks.append(ModelSummary())
+            callbacks.append(History())
+            if options.enable_checkpointing is None:
+                callbacks.append(BestAndLast())
+            if not options.fast_dev_run:
+                parser = self._parser(self.subcommand)
+                callbacks.append(SaveConfigCallback(parser, self._saved_config, overwrite=True))
+        else:
+            kwargs["enable_checkpointing"] = False
+        if options.logger is None or options.logger is True:
+            kwargs["logger"] = self._logger()
+        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+
+    def _logger(self) -> TensorBoardLogger | bool:
+        """TensorBoard in a new run's folder, or in that of the run that goes on or is tested; False for none."""
+        config = self.config[self.subcommand]
+        checkpoint = Path(config.ckpt_path) if config.ckpt_path else None
+        run = run_of(checkpoint) if checkpoint else None
+        if self.subcommand == "fit" and (run is None or checkpoint is None or checkpoint.name != "last.ckpt"):
+            return TensorBoardLogger(self._logs, config.name, default_hp_metric=False)
+        if run is None or self.subcommand == "validate":  # whose figures are fit's own
+            return False
+        return TensorBoardLogger(run.parent.parent, run.parent.name, run.name, default_hp_metric=False)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        return {**kwargs, "ckpt_path": self.config[subcommand].ckpt_path, "weights_only": True}
+
+    def fit(self, **kwargs: Any) -> None:
+        """Train, then say what came out and what can be done with it."""
+        start = time.perf_counter()
+        inform(f"{type(self.model).__name__} on {type(self.datamodule).__name__}, {self.trainer.log_dir}")
+        folder = Path(self.trainer.log_dir or "")
+        new = isinstance(self.trainer.logger, TensorBoardLogger) and not folder.exists()
+        try:
+            self.trainer.fit(**kwargs)
+        except Stopped:
+            inform(f"stopped; go on with  lit-vision fit --ckpt_path {folder / 'checkpoints' / 'last.ckpt'}")
+            raise
+        except UserError:
+            if new and self.trainer.is_global_zero and not (folder / "checkpoints").exists():
+                shutil.rmtree(folder, ignore_errors=True)  # a run that never was leaves nothing behind
+            raise
+        checkpoint = self.trainer.checkpoint_callback
+        if self.trainer.is_global_zero and isinstance(checkpoint, BestAndLast) and checkpoint.best_model_path:
+            best = checkpoint.best_model_path
+            print(f"\nbest   val/acc {checkpoint.best_model_score:.4f}: {best}")
+            print(f"time   {time.perf_counter() - start:.1f} s")
+            print(f"next   lit-vision test --ckpt_path {best}")
+            print(f"       tensorboard --logdir {self._logs}")
+
+
+def run(args: list[str]) -> None:
+    """Run one subcommand.
+
+    Args:
+        args: the command line without the program's name.
+    """
+    to_stdout()
+    for message in _EXPECTED:
+        warnings.filterwarnings("ignore", message)
+    VisionCLI(args)
+
+
+_EXPECTED = (
+    ".*exists and is not empty",  # the folder of a run that goes on
+    ".*smaller than the logging interval",  # nothing is logged per step
+    ".*sync_dist=True",  # the epoch's sums are reduced before they are logged
+    ".*isinstance.treespec, LeafSpec.",  # Lightning's use of torch
+    ".*callbacks used to create the checkpoint need to be provided",  # they are fit's alone
+)

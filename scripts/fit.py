@@ -1,0 +1,8 @@
+"""Train: python scripts/fit.py --config cifar.yaml is lit-vision fit --config cifar.yaml."""
+
+import sys
+
+from lit_vision.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["fit", *sys.argv[1:]]))

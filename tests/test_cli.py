@@ -1,0 +1,250 @@
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import REPOSITORY, metrics_in
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lit_vision.arguments import find_config
+
+QUICK = "--data.train_size 300 --data.val_size 100 --data.test_size 100 --trainer.accelerator cpu --trainer.max_epochs"
+RUN = Path("lightning_logs/shapes/version_0")
+
+
+def rows(run=RUN, timings=False):
+    with (run / "metrics.csv").open() as file:
+        return [{k: v for k, v in row.items() if timings or not k.startswith("time/")} for row in csv.DictReader(file)]
+
+
+def weights(checkpoint):
+    return torch.load(checkpoint, weights_only=True)["state_dict"]
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_a_run_shows_and_writes_what_it_promises(cli):
+    result = cli(f"fit --config shapes.yaml {QUICK} 2")
+    assert result.code == 0
+    assert result.err == ""
+    for shape in ("[1, 3, 32, 32]", "[1, 6, 28, 28]", "[1, 6, 14, 14]", "[1, 16, 10, 10]", "[1, 16, 5, 5]", "[1, 400]"):
+        assert shape in result.out  # the notebook's derivation
+    lines = [line for line in result.out.splitlines() if line.startswith("epoch")]
+    for number, (line, row) in enumerate(zip(lines, rows(timings=True), strict=True), 1):
+        means = "  ".join(
+            f"{name} {float(row[key]):.4f}"
+            for name, key in (
+                ("loss", "train/loss"),
+                ("acc", "train/acc"),
+                ("val_loss", "val/loss"),
+                ("val_acc", "val/acc"),
+            )
+        )
+        assert line == f"epoch {number}/2  {means}  {float(row['time/epoch']):.1f} s"
+        assert float(row["time/images_per_second"]) > 0
+    best = RUN / "checkpoints" / "best.ckpt"
+    assert f"lit-vision test --ckpt_path {best}" in result.out
+    assert max(float(row["val/acc"]) for row in rows()) == pytest.approx(
+        float(result.out.split("best   val/acc ")[1][:6]), abs=5e-5
+    )
+    assert Image.open(RUN / "curves.png").size[0] > 600
+    assert sorted(path.name for path in (RUN / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+
+    events = EventAccumulator(str(RUN)).Reload()
+    tags = {"train/loss", "train/acc", "val/loss", "val/acc", "lr", "time/images_per_second"}
+    assert tags <= set(events.Tags()["scalars"])
+    for tag in ("train/loss", "val/acc", "lr"):
+        assert [event.value for event in events.Scalars(tag)] == pytest.approx([float(row[tag]) for row in rows()])
+    layout = events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    assert b"train/loss" in layout
+    assert b"val/acc" in layout
+
+
+def test_validate_and_test_give_back_the_very_figures(cli, process):
+    cli(f"fit --config shapes.yaml {QUICK} 3")
+    best = max(rows(), key=lambda row: float(row["val/acc"]))
+    fresh = process("-m", "lit_vision", "validate", "--ckpt_path", "best")
+    assert (fresh.code, fresh.err) == (0, "")
+    printed = metrics_in(fresh.out)
+    assert printed == {"val/acc": float(best["val/acc"]), "val/loss": float(best["val/loss"])}
+    last = metrics_in(cli("validate --ckpt_path last").out)
+    assert last == {"val/acc": float(rows()[-1]["val/acc"]), "val/loss": float(rows()[-1]["val/loss"])}
+    tested = metrics_in(cli("test --ckpt_path best").out)
+    assert set(tested) == {"test/acc", "test/loss"}
+    events = EventAccumulator(str(RUN)).Reload()
+    assert [event.value for event in events.Scalars("test/acc")] == pytest.approx([tested["test/acc"]])
+    assert os.listdir("lightning_logs/shapes") == ["version_0"]  # no empty runs beside it
+
+
+def test_same_seed_same_metrics(cli):
+    for seed in (0, 0, 1):
+        cli(f"fit --config shapes.yaml {QUICK} 2 --seed_everything {seed} --data.augment [flip,jitter,rotate]")
+    runs = [rows(RUN.with_name(f"version_{number}")) for number in range(3)]
+    assert runs[0] == runs[1] != runs[2]
+    assert runs[0][0]["train/loss"] != runs[2][0]["train/loss"]
+
+
+@pytest.mark.parametrize("more", ["", "--data.augment [flip,jitter,rotate]"])
+def test_a_resumed_run_equals_one_that_never_stopped(cli, more):
+    cli(f"fit --config shapes.yaml {QUICK} 3 {more}")
+    cli(f"fit --config shapes.yaml {QUICK} 2 {more}")
+    stopped = RUN.with_name("version_1")
+    result = cli("fit --ckpt_path last --trainer.max_epochs 3")
+    assert result.code == 0
+    assert "epoch 3/3" in result.out
+    assert "epoch 2/3" not in result.out
+    assert rows(stopped) == rows()  # it goes on in its folder, with the rows from before
+    assert same(weights(stopped / "checkpoints" / "last.ckpt"), weights(RUN / "checkpoints" / "last.ckpt"))
+    assert same(weights(stopped / "checkpoints" / "best.ckpt"), weights(RUN / "checkpoints" / "best.ckpt"))
+    assert len(os.listdir("lightning_logs/shapes")) == 2
+
+
+def test_ctrl_c_writes_last_and_the_run_goes_on_from_that_step(cli):
+    options = "--data.train_size 4000 --data.batch_size 4 --trainer.max_epochs 2 --trainer.accelerator cpu".split()  # noqa: SIM905
+    command = [sys.executable, str(REPOSITORY / "scripts" / "fit.py"), "--config", "shapes.yaml", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        for line in running.stdout:
+            if "Total Flops" in line:  # the end of the table of layers
+                break
+        time.sleep(1)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert "--ckpt_path" in out + err
+    state = torch.load(RUN / "checkpoints" / "last.ckpt", weights_only=True)
+    step = state["global_step"]
+    assert 0 < step < 750
+    assert cli("fit --ckpt_path last").code == 0
+    assert cli("fit --config shapes.yaml", *options).code == 0
+    whole = RUN.with_name("version_1")
+    assert rows(whole) == rows()
+    assert same(weights(whole / "checkpoints" / "last.ckpt"), weights(RUN / "checkpoints" / "last.ckpt"))
+
+
+def test_config_of_a_run_runs_it_again(cli):
+    cli(f"fit --config shapes.yaml {QUICK} 1 --model.lr 0.05 --name tried")
+    run = Path("lightning_logs/tried/version_0")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["model"]["init_args"]["lr"] == 0.05
+    assert config["data"]["init_args"]["augment"] == []  # complete: what was not given is there, too
+    assert cli(f"fit --config {run / 'config.yaml'}").code == 0
+    assert rows(run) == rows(run.with_name("version_1"))
+
+
+def test_command_line_wins_over_config_and_both_over_the_checkpoint(cli):
+    cli(f"fit --config shapes.yaml {QUICK} 1 --model.lr 0.05")
+    Path("mine.yaml").write_text("model: {init_args: {lr: 0.01}}\ntrainer: {max_epochs: 2}\nname: mine\n")
+    config = f"--config {RUN / 'config.yaml'} --config mine.yaml"
+    cli(
+        f"fit --model.momentum 0.5 {config} --ckpt_path {RUN / 'checkpoints' / 'best.ckpt'}"
+    )  # options before configs, too
+    mine = Path("lightning_logs/mine/version_0")
+    group = torch.load(mine / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"][0]["param_groups"][0]
+    assert (group["lr"], group["momentum"]) == (0.01, 0.5)
+    assert [row["lr"] for row in rows(mine)] == ["0.05", "0.01"]
+    assert rows() == rows(mine)[:1]  # the run that it started from is left as it was
+
+
+def test_best_and_last_are_the_newest_runs(cli):
+    for name in ("a", "b"):
+        cli(f"fit {QUICK} 1 --name {name}")
+    os.utime("lightning_logs/a/version_0/checkpoints/last.ckpt", (0, 0))
+    for words, expected in (("", "b"), ("--name a", "a")):
+        cli(f"test --ckpt_path best {words}")
+        events = {name: len(list(Path(f"lightning_logs/{name}").rglob("events*"))) for name in ("a", "b")}
+        assert events == ({"a": 1, "b": 2} if expected == "b" else {"a": 2, "b": 2})
+
+
+def test_without_a_config_fit_takes_the_built_in_set(cli):
+    result = cli("fit --trainer.fast_dev_run true --trainer.accelerator cpu")
+    assert result.code == 0
+    assert "ShapesDataModule" in result.out
+    assert not Path("lightning_logs").exists()
+
+
+def test_own_folder_from_the_command_line(cli, folders):
+    root = folders({"train": {"red": 12, "blue": 12}, "val": {"red": 3, "blue": 3}}, size=20)
+    options = "--data.val_size 0 --data.batch_size 4 --model.lr 0.01 --trainer.max_epochs 3 --trainer.accelerator cpu"
+    result = cli(f"fit --config cifar.yaml --data ImageFolderDataModule --data.root {root} {options}")
+    assert result.code == 0, result.err
+    assert "validation uses the split 'val', which test uses too" in result.out
+    assert metrics_in(cli("test --ckpt_path best").out)["test/acc"] == 1.0
+    hparams = torch.load("lightning_logs/cifar/version_0/checkpoints/best.ckpt", weights_only=True)["hyper_parameters"]
+    assert (hparams["class_names"], hparams["image_size"]) == (["blue", "red"], 20)
+
+
+def test_validates_a_file_that_the_notebook_saved(cli):
+    cli(f"fit {QUICK} 1")
+    torch.save(weights(RUN / "checkpoints" / "best.ckpt"), "CNN.pth")
+    given = cli(f"validate --config shapes.yaml {QUICK} 1 --model.weights CNN.pth")
+    assert metrics_in(given.out) == metrics_in(cli("validate --ckpt_path best").out)
+
+
+@pytest.mark.parametrize(
+    "words", ["--help", "fit --help", "validate --help", "test --help", "fit --model.help SmallCNN"]
+)
+def test_help(cli, words):
+    result = cli(words)
+    assert result.code == 0
+    assert "usage: " in result.out or "conv1" in result.out
+
+
+def test_every_option_of_ours_has_help_text(cli):
+    for words in ("fit --model.help SmallCNN", "fit --data.help CIFAR10DataModule", "fit --data.help ShapesDataModule"):
+        lines = cli(words).out.splitlines()
+        options = [i for i, line in enumerate(lines) if line.strip().startswith("--") and ".help" not in line]
+        assert len(options) > 8
+        for i in options:
+            text = lines[i].split("  ")[-1].strip() if "  " in lines[i].strip() else lines[i + 1].strip()
+            assert len(text) > 10, lines[i]
+            assert not text.startswith("(type"), lines[i]
+
+
+@pytest.mark.parametrize("config", sorted(path.name for path in (REPOSITORY / "lit_vision" / "configs").glob("*.yaml")))
+def test_every_shipped_config_is_accepted(cli, config):
+    result = cli(f"fit --config {config} --print_config")
+    assert result.code == 0
+    assert yaml.safe_load(result.out)["model"]["class_path"]
+
+
+def test_a_built_wheel_has_the_configs(process, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(
+        REPOSITORY, source, ignore=shutil.ignore_patterns(".git", ".venv", "*.egg-info", "lightning_logs", "build")
+    )
+    code = (
+        "import os, setuptools.build_meta as backend; os.chdir('source'); "
+        "os.makedirs('../wheel'); backend.build_wheel('../wheel')"
+    )
+    assert process("-c", code).code == 0
+    names = zipfile.ZipFile(next((tmp_path / "wheel").glob("*.whl"))).namelist()
+    for config in (REPOSITORY / "lit_vision" / "configs").glob("*.yaml"):
+        assert f"lit_vision/configs/{config.name}" in names
+
+
+def test_a_file_wins_over_a_shipped_config_of_its_name():
+    assert find_config("cifar.yaml").parent.name == "configs"
+    Path("cifar.yaml").write_text("trainer: {max_epochs: 1}\n")
+    assert find_config("cifar.yaml") == Path("cifar.yaml")
+
+
+def test_a_broken_torchvision_is_one_line(process, tmp_path):
+    (tmp_path / "torchvision").mkdir()
+    broken = "raise RuntimeError('operator torchvision::nms does not exist')"
+    (tmp_path / "torchvision" / "__init__.py").write_text(broken)
+    result = process("-m", "lit_vision", "fit", PYTHONPATH=str(tmp_path))
+    assert result.code == 2
+    assert len(result.err.splitlines()) == 1
+    for words in ("torch ", "torchvision ", "do not fit", "pip install"):
+        assert words in result.err
