@@ -1,10 +1,13 @@
 import csv
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -248,3 +251,36 @@ def test_a_broken_torchvision_is_one_line(process, tmp_path):
     assert len(result.err.splitlines()) == 1
     for words in ("torch ", "torchvision ", "do not fit", "pip install"):
         assert words in result.err
+
+
+def test_tensorboard_serves_the_named_scalars(cli):
+    cli(f"fit --config shapes.yaml {QUICK} 2")
+    command = [
+        sys.executable,
+        "-m",
+        "tensorboard.main",
+        "--logdir",
+        "lightning_logs",
+        "--port",
+        "0",
+        "--load_fast",
+        "false",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            address = next(found[0] for line in server.stderr if (found := re.search(r"http://localhost:\d+/", line)))
+            tags: dict = {}
+            for _ in range(100):  # it reads the run in the background
+                tags = json.load(urllib.request.urlopen(f"{address}data/plugin/scalars/tags", timeout=10))
+                if "time/images_per_second" in tags.get("shapes/version_0", {}):
+                    break
+                time.sleep(0.1)
+            expected = {"train/loss", "train/acc", "val/loss", "val/acc", "lr", "time/images_per_second"}
+            assert expected <= set(tags["shapes/version_0"])
+            query = "data/plugin/scalars/scalars?tag=val%2Facc&run=shapes%2Fversion_0"
+            points = json.load(urllib.request.urlopen(address + query, timeout=10))
+            assert [value for *_, value in points] == pytest.approx([float(row["val/acc"]) for row in rows()])
+            layout = json.load(urllib.request.urlopen(f"{address}data/plugin/custom_scalars/layout", timeout=10))
+            assert [chart["title"] for chart in layout["category"][0]["chart"]] == ["loss", "accuracy"]
+        finally:
+            server.terminate()

@@ -21,7 +21,7 @@ def draw_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
             points = [(row["epoch"], row[f"{stage}/{key}"]) for row in rows if f"{stage}/{key}" in row]
             if points:
                 axes.plot(*zip(*points, strict=True), marker=marker, markersize=4, label=label)
-        axes.set(title=title, xlabel="epoch", ylabel=title)
+        axes.set(title=title, xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
