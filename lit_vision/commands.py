@@ -154,7 +154,7 @@ class VisionCLI(LightningCLI):
         try:
             self.trainer.fit(**kwargs)
         except Stopped:
-            inform(f"stopped; go on with  lit-vision fit --ckpt_path {folder / 'checkpoints' / 'last.ckpt'}")
+            inform(f"\nstopped; go on with  lit-vision fit --ckpt_path {folder / 'checkpoints' / 'last.ckpt'}")
             raise
         except UserError:
             if new and self.trainer.is_global_zero and not (folder / "checkpoints").exists():

@@ -1,22 +1,24 @@
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
-from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 
 class EpochBar(TQDMProgressBar):
-    """Lightning's progress bar, redrawn a hundred times per epoch at most instead of at every small step."""
+    """Lightning's progress bar, redrawn at most a hundred times an epoch instead of at every small step."""
 
     def on_train_epoch_start(self, trainer: Trainer, *_: object) -> None:
-        """Fit the rate to the epoch."""
+        """Fit the rate to the epoch, and count epochs from 1 as the printed lines do."""
         batches = self.total_train_batches
-        self._refresh_rate = max(1, int(batches / 100)) if batches != float("inf") else 100
+        self._refresh_rate = max(1, int(batches) // 100) if batches != float("inf") else 100
         super().on_train_epoch_start(trainer)
+        self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}")
 
-    def init_validation_tqdm(self) -> Tqdm:
-        """No second bar: validation is short beside an epoch of training."""
-        bar = super().init_validation_tqdm()
-        bar.leave = False
-        return bar
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """Without the version number, which the first printed line names."""
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics
 
 
 def print_line(trainer: Trainer, line: str) -> None:
