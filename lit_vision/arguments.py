@@ -10,12 +10,14 @@ from lit_vision.errors import UserError
 from lit_vision.runs import LOGS, find_checkpoint, run_of
 
 SUBCOMMANDS = ("fit", "validate", "test")
+FROM_DATA = ("class_names", "image_size", "mean", "std", "resize")
+"""Options of the model that are the data's to say."""
 
 
 def complete_args(args: list[str]) -> tuple[list[str], str]:
     """Put the configs first, as paths, so that what else the command line says wins over them.
 
-    Without ``--config`` it is the one beside the checkpoint, or shapes.yaml for a fit from the start.
+    Without ``--config`` it is the one beside the checkpoint, or shapes.yaml for a fit that names no data and no model.
 
     Args:
         args: the command line without the program's name.
@@ -24,26 +26,34 @@ def complete_args(args: list[str]) -> tuple[list[str], str]:
         The arguments, and the name that the last config gives to the run.
 
     Raises:
-        UserError: a config or checkpoint that is not there.
+        UserError: a config or checkpoint that is not there; an option of the model that the data decides.
     """
     if not args or args[0] not in SUBCOMMANDS or {"-h", "--help"} & set(args):
         return args, "run"
     subcommand, *options = args
+    given = {option.partition("=")[0] for option in options}
+    for option in FROM_DATA:
+        if f"--model.{option}" in given:
+            raise UserError(f"--model.{option} is what the data says: change the options of --data instead")
     named, options = _pick(options, "-c", "--config")
-    checkpoint = _pick(options, "--ckpt_path")[0]
     configs = [find_config(name) for name in named]
-    if not configs and checkpoint:
+    if not configs and "--ckpt_path" in given:
+        checkpoints, options = _pick(options, "--ckpt_path")
         folder = _pick(options, "--trainer.default_root_dir")[0] or ["."]
-        name = _pick(options, "--name")[0]
-        path = find_checkpoint(checkpoint[-1], Path(folder[-1]) / LOGS, name[-1] if name else None)
-        run = run_of(path)
+        names = _pick(options, "--name")[0]
+        checkpoint = find_checkpoint(checkpoints[-1], Path(folder[-1]) / LOGS, names[-1] if names else None)
+        run = run_of(checkpoint)
         if run is None:
-            raise UserError(f"there is no config.yaml of a run beside {path}: name one with --config")
+            raise UserError(f"there is no config.yaml of a run beside {checkpoint}: name one with --config")
         configs = [run / "config.yaml"]
-    elif not configs and subcommand == "fit":
+        options += ["--ckpt_path", str(checkpoint)]
+    elif not configs and subcommand == "fit" and not {"--data", "--model"} & given:
         configs = [find_config("shapes.yaml")]
     elif not configs:
-        raise UserError(f"{subcommand} needs trained weights: give --ckpt_path best, last or a file")
+        raise UserError(
+            f"{subcommand} needs a config or a checkpoint: give --config one of {', '.join(shipped_configs())} or a "
+            "file, or --ckpt_path best, last or a file"
+        )
     first = [word for config in configs for word in ("--config", str(config))]
     return [subcommand, *first, *options], configs[-1].stem
 
@@ -59,21 +69,29 @@ def _pick(options: list[str], *flags: str) -> tuple[list[str], list[str]]:
     return known.values, rest
 
 
+_SHIPPED = Path(str(files("lit_vision") / "configs"))
+
+
+def shipped_configs() -> list[str]:
+    """The names of the configs that come with the package."""
+    return sorted(path.name for path in _SHIPPED.glob("*.yaml"))
+
+
 def find_config(name: str) -> Path:
     """The file of that name if it exists, else the config of that name that comes with the package.
 
     Raises:
-        UserError: neither is there; lists those that are.
+        UserError: neither is there, or the file is no config.
     """
     if Path(name).is_file():
         try:
-            yaml.safe_load(Path(name).read_text())
+            content = yaml.safe_load(Path(name).read_text())
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"{name} is no YAML ({error}): correct it") from error
+        if not isinstance(content, dict):
+            raise UserError(f"{name} is no config: it must hold options such as trainer, model and data")
         return Path(name)
-    shipped = Path(str(files("lit_vision") / "configs"))
-    for candidate in (shipped / name, shipped / f"{name}.yaml"):
-        if candidate.is_file() and candidate.parent == shipped:
-            return candidate
-    known = ", ".join(sorted(path.name for path in shipped.glob("*.yaml")))
-    raise UserError(f"there is no config {name}: give --config a file, or one of {known}")
+    for shipped in shipped_configs():
+        if name in (shipped, Path(shipped).stem):
+            return _SHIPPED / shipped
+    raise UserError(f"there is no config {name}: give --config a file, or one of {', '.join(shipped_configs())}")

@@ -1,5 +1,6 @@
 """Where runs stand on disk: lightning_logs/NAME/version_N/, with config.yaml and checkpoints/ in it."""
 
+import glob
 from pathlib import Path
 
 from lit_vision.errors import UserError
@@ -22,7 +23,8 @@ def find_checkpoint(which: str, logs: Path, name: str | None = None) -> Path:
         if not Path(which).is_file():
             raise UserError(f"there is no checkpoint {which}: give --ckpt_path a file, best or last")
         return Path(which)
-    newest = max(logs.glob(f"{name or '*'}/version_*/checkpoints/last.ckpt"), key=_time, default=None)
+    pattern = glob.escape(name) if name else "*"
+    newest = max(logs.glob(f"{pattern}/version_*/checkpoints/last.ckpt"), key=_time, default=None)
     if newest is None:
         runs = f"{logs}/{name}" if name else logs
         raise UserError(f"there is no finished epoch of any run in {runs}: train first, or give --ckpt_path a file")

@@ -114,7 +114,7 @@ def test_a_resumed_run_equals_one_that_never_stopped(cli, more):
 
 
 def test_ctrl_c_writes_last_and_the_run_goes_on_from_that_step(cli):
-    options = "--data.train_size 4000 --data.batch_size 4 --trainer.max_epochs 2 --trainer.accelerator cpu".split()  # noqa: SIM905
+    options = "--data.train_size 6000 --data.batch_size 4 --trainer.max_epochs 2 --trainer.accelerator cpu".split()  # noqa: SIM905
     command = [sys.executable, str(REPOSITORY / "scripts" / "fit.py"), "--config", "shapes.yaml", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         for line in running.stdout:
@@ -127,7 +127,7 @@ def test_ctrl_c_writes_last_and_the_run_goes_on_from_that_step(cli):
     assert "--ckpt_path" in out + err
     state = torch.load(RUN / "checkpoints" / "last.ckpt", weights_only=True)
     step = state["global_step"]
-    assert 0 < step < 750
+    assert 0 < step < 1250
     assert cli("fit --ckpt_path last").code == 0
     assert cli("fit --config shapes.yaml", *options).code == 0
     whole = RUN.with_name("version_1")
@@ -160,13 +160,98 @@ def test_command_line_wins_over_config_and_both_over_the_checkpoint(cli):
 
 
 def test_best_and_last_are_the_newest_runs(cli):
-    for name in ("a", "b"):
-        cli(f"fit {QUICK} 1 --name {name}")
-    os.utime("lightning_logs/a/version_0/checkpoints/last.ckpt", (0, 0))
-    for words, expected in (("", "b"), ("--name a", "a")):
-        cli(f"test --ckpt_path best {words}")
-        events = {name: len(list(Path(f"lightning_logs/{name}").rglob("events*"))) for name in ("a", "b")}
-        assert events == ({"a": 1, "b": 2} if expected == "b" else {"a": 2, "b": 2})
+    for name, batch_size in (("a", 8), ("b", 16)):
+        cli(f"fit --config shapes.yaml {QUICK} 1 --name {name} --data.batch_size {batch_size}")
+    figures = {name: float(rows(Path(f"lightning_logs/{name}/version_0"))[0]["val/loss"]) for name in ("a", "b")}
+    assert figures["a"] != figures["b"]
+    assert metrics_in(cli("validate --ckpt_path best").out)["val/loss"] == figures["b"]
+    assert metrics_in(cli(f"validate --config shapes.yaml {QUICK} 1 --ckpt_path last").out)["val/loss"] == figures["b"]
+    assert metrics_in(cli("validate --ckpt_path best --name a").out)["val/loss"] == figures["a"]
+    os.rename("lightning_logs/a", "lightning_logs/moved")
+    os.utime("lightning_logs/b/version_0/checkpoints/last.ckpt", (0, 0))
+    assert metrics_in(cli("validate --ckpt_path last").out)["val/loss"] == figures["a"]
+
+
+def test_another_run_that_starts_from_last_leaves_the_old_one_as_it_was(cli):
+    cli(f"fit --config shapes.yaml {QUICK} 1")
+    before = {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()}
+    cli("fit --ckpt_path last --trainer.max_epochs 2 --model.lr 0.5")
+    assert {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()} == before
+    assert [row["lr"] for row in rows(RUN.with_name("version_1"))] == ["0.01", "0.5"]
+
+
+def test_an_epoch_cannot_go_on_with_other_batches(cli):
+    cli(f"fit --config shapes.yaml {QUICK} 2")
+    path = RUN / "checkpoints" / "last.ckpt"
+    state = torch.load(path, weights_only=True)
+    state["loops"]["fit_loop"]["state_dict"]["combined_loader"] = [{"epoch": 1, "batch": 3, "batches": 7}]
+    progress = state["loops"]["fit_loop"]["epoch_progress"]["current"]
+    progress.update(ready=2, started=2, processed=1, completed=1)
+    torch.save(state, path)
+    result = cli("fit --ckpt_path last --data.batch_size 64 --trainer.max_epochs 3")
+    assert result.code == 2
+    assert "middle of an epoch of 7 batches" in result.err
+
+
+def test_own_files_are_left_alone_without_a_logger(cli):
+    Path("config.yaml").write_text("# mine\ntrainer: {max_epochs: 1}\n")
+    assert cli(f"fit --config shapes.yaml --config config.yaml {QUICK} 1 --trainer.logger false").code == 0
+    assert Path("config.yaml").read_text() == "# mine\ntrainer: {max_epochs: 1}\n"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "--trainer.limit_val_batches 0",
+        "--trainer.max_steps 5",
+        "--trainer.logger CSVLogger --trainer.logger.save_dir .",
+        "--trainer.precision bf16-true",
+        "--trainer.enable_checkpointing true",
+        "--trainer.overfit_batches 1",
+    ],
+)
+def test_the_trainers_own_options_work(cli, more):
+    result = cli(f"fit --config shapes.yaml {QUICK} 2 {more}")
+    assert (result.code, result.err) == (0, "")
+    assert "next   lit-vision test" in result.out
+
+
+def test_two_processes_with_an_uneven_last_batch(process):
+    options = f"{QUICK} 1 --data.train_size 165"
+    command = f"-m lit_vision fit --config shapes.yaml {options} --trainer.devices 2 --trainer.strategy ddp".split()
+    result = process(
+        *command, OMP_NUM_THREADS="1"
+    )  # 65 images in two processes of 32: one process has none in the last batch
+    assert result.code == 0, result.err
+    (row,) = rows()
+    assert 2 < float(row["train/loss"]) < 3
+    alone = "--trainer.devices 1 --trainer.strategy auto".split()  # noqa: SIM905
+    checked = process("-m", "lit_vision", "validate", "--ckpt_path", "last", *alone)
+    assert metrics_in(checked.out)["val/acc"] == float(row["val/acc"])
+    assert metrics_in(checked.out)["val/loss"] == pytest.approx(float(row["val/loss"]), rel=1e-6)
+
+
+def test_a_terminal_gets_a_progress_bar():
+    line = f"stty rows 40 cols 120; exec {sys.executable} -m lit_vision fit --config shapes.yaml {QUICK} 1"
+    command = ["sh", "-c", line]
+    code = f"import os, pty; print(os.waitstatus_to_exitcode(pty.spawn({command!r})))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=True)
+    shown = result.stdout.decode().replace("\r", "\n")
+    assert "epoch 1: 100%" in shown, shown
+    assert "epoch 1/1  loss" in shown
+    assert shown.split()[-1] == "0"
+
+
+def test_shapes_yaml_ends_above_90_percent(process):
+    result = process(str(REPOSITORY / "scripts" / "fit.py"), "--config", "shapes.yaml")
+    assert result.code == 0, result.err
+    assert float(rows()[-1]["val/acc"]) > 0.9
+    curves = Image.open(RUN / "curves.png").convert("RGB")
+    colours = {colour for _, colour in curves.getcolors(2**20)}
+    assert {
+        (31, 119, 180),
+        (255, 127, 14),
+    } <= colours  # matplotlib's first two: a curve for train and one for validation
 
 
 def test_without_a_config_fit_takes_the_built_in_set(cli):
@@ -204,7 +289,15 @@ def test_help(cli, words):
 
 
 def test_every_option_of_ours_has_help_text(cli):
-    for words in ("fit --model.help SmallCNN", "fit --data.help CIFAR10DataModule", "fit --data.help ShapesDataModule"):
+    for words in (
+        "fit --model.help SmallCNN",
+        "fit --model.help TransferClassifier",
+        "fit --data.help CIFAR10DataModule",
+        "fit --data.help HymenopteraDataModule",
+        "fit --data.help ImageFolderDataModule",
+        "fit --data.help ImageTableDataModule",
+        "fit --data.help ShapesDataModule",
+    ):
         lines = cli(words).out.splitlines()
         options = [i for i, line in enumerate(lines) if line.strip().startswith("--") and ".help" not in line]
         assert len(options) > 8

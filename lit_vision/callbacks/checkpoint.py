@@ -67,9 +67,11 @@ class BestAndLast(ModelCheckpoint):
             trainer.save_checkpoint(self.last_model_path)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give Ctrl-C back."""
+        """Give Ctrl-C back; asked to stop during the last validation, the run is stopped all the same."""
         super().on_train_end(trainer, pl_module)
         self._give_back_signal()
+        if self._stop:
+            raise Stopped
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Give Ctrl-C back."""

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from lit_vision.callbacks.curves import CHARTS, draw_curves
 from lit_vision.callbacks.progress import print_line
-from lit_vision.models import Classifier
 
 Row = dict[str, float]
 
@@ -22,7 +21,8 @@ class History(Callback):
     """One row per epoch: a printed line, metrics.csv, and curves.png at the end.
 
     It logs ``lr``, and ``time/images_per_second`` of training alone. The rows are part of every checkpoint, so that a
-    resumed run goes on with them. Epochs count from 1; ``time/epoch`` is in seconds and has validation in it.
+    resumed run goes on with them. Epochs count from 1; ``time/epoch`` is in seconds and has validation in it. The model
+    must count as a Classifier does.
     """
 
     def __init__(self) -> None:
@@ -40,9 +40,8 @@ class History(Callback):
         """Go on after these rows."""
         self.rows = list(state_dict["rows"])
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Start the clock, since an epoch that is resumed has no start of its own; lay out TensorBoard's charts."""
-        assert isinstance(pl_module, Classifier)
         self._start_clock(pl_module.images_seen)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
@@ -69,9 +68,8 @@ class History(Callback):
         metrics = trainer.callback_metrics
         self._val_metrics = {key: metrics[key].item() for key in ("val/loss", "val/acc") if key in metrics}
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the epoch's row; before the checkpoint that will hold it."""
-        assert isinstance(pl_module, Classifier)
         train_metrics = {key: value.item() for key, value in pl_module.epoch_metrics("train").items()}
         seconds = time.perf_counter() - self._start
         images = (pl_module.images_seen - self._seen_before) * trainer.world_size
@@ -83,7 +81,8 @@ class History(Callback):
         count = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         self.rows.append({**count, **train_metrics, **self._val_metrics, **logged, "time/epoch": seconds})
         print_line(trainer, _line(self.rows[-1], trainer.max_epochs))
-        if folder := run_folder(trainer):
+        own_table = any(isinstance(logger, CSVLogger) for logger in trainer.loggers)
+        if (folder := run_folder(trainer)) and not own_table:
             _write_csv(self.rows, folder / "metrics.csv")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

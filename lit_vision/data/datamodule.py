@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lit_vision.batch import Batch
 from lit_vision.data.draws import draw_permutation
-from lit_vision.data.images import LazyImages, ResizedImages, decode_all
+from lit_vision.data.images import LazyImages, Resize, ResizedImages, decode_all
 from lit_vision.data.loader import BatchLoader
 from lit_vision.data.transforms import Augmentation, augment, normalize, to_unit
 from lit_vision.errors import UserError
@@ -49,7 +49,9 @@ class ImageDataModule(LightningDataModule, ABC):
             second split instead.
         augment: what happens to training images, in this order, drawn anew for each image and epoch: flip (left and
             right), jitter (brightness, contrast, saturation), rotate (up to 10 degrees).
-        image_size: side in pixels to which images are resized, exactly square; by default the images' own.
+        image_size: side in pixels of the square to which images are brought; by default the images' own.
+        resize: how: exact stretches the whole image, crop takes the middle square of it as torchvision's weights
+            expect (256 pixels, of which the middle 224 are left, and so in proportion).
         mean: per channel, subtracted from values in [0, 1].
         std: per channel, divides what is left.
         seed: of the held-out images, the shuffles and the augmentation; by default that of seed_everything.
@@ -64,6 +66,7 @@ class ImageDataModule(LightningDataModule, ABC):
         val_size: int = 0,
         augment: Sequence[Augmentation] = (),
         image_size: int | None = None,
+        resize: Resize = "exact",
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
         std: tuple[float, float, float] = (0.5, 0.5, 0.5),
         seed: int | None = None,
@@ -71,7 +74,12 @@ class ImageDataModule(LightningDataModule, ABC):
         memory_budget: float = 4.0,
     ) -> None:
         super().__init__()
-        for name, value, least in (("batch_size", batch_size, 1), ("val_size", val_size, 0), ("std", min(std), 1e-6)):
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("val_size", val_size, 0),
+            ("std", min(std), 1e-6),
+            ("num_workers", num_workers or 1, 1),
+        ):
             if value < least:
                 raise UserError(f"{name} {value} is too small: give at least {least} with --data.{name}")
         if image_size is not None and image_size < 1:
@@ -80,6 +88,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self.batch_size = batch_size
         self.val_size = val_size
         self.augment = tuple(augment)
+        self.resize = resize
         self.mean = mean
         self.std = std
         self.num_workers = num_workers or os.cpu_count() or 1
@@ -158,7 +167,7 @@ class ImageDataModule(LightningDataModule, ABC):
         if isinstance(images, Tensor):
             if images.shape[-1] == self.image_size:
                 return source
-            images = ResizedImages(images, self.image_size)
+            images = ResizedImages(images, self.image_size, self.resize)
         if len(images) * 3 * self.image_size**2 > self.memory_budget * 2**30:
             inform(f"{split}: {len(images)} images exceed --data.memory_budget, decoded batch by batch")
             return LabelledImages(images, labels)
@@ -170,7 +179,9 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> BatchLoader:
         """Batches in an order of each epoch's own."""
-        return self._loader("train", self.batch_size, self.seed)
+        # which trains on the same few batches in every epoch
+        overfit = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
+        return self._loader("train", self.batch_size, None if overfit else self.seed)
 
     def val_dataloader(self) -> BatchLoader:
         """Batches in a fixed order, as large as evaluation is fast with."""
@@ -192,7 +203,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Uint8 to normalised float32, with augmentation while training."""
-        if not isinstance(batch, Batch):
+        if not isinstance(batch, Batch) or batch.image.dtype != torch.uint8:  # what a bank of features keeps is ready
             return batch
         image = to_unit(batch.image)
         trainer = self.trainer

@@ -4,6 +4,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 from lit_vision.errors import UserError
@@ -11,8 +12,8 @@ from lit_vision.errors import UserError
 _SILENCE = 60  # seconds without a byte after which a download counts as broken
 
 
-def make_writable(root: Path) -> None:
-    """Create a folder if need be, and try to write in it.
+def make_writable(root: Path, option: str = "--data.root") -> None:
+    """Create a folder if need be, and try to write in it; ``option`` names another.
 
     Raises:
         UserError: it is a file, or cannot be written.
@@ -23,7 +24,7 @@ def make_writable(root: Path) -> None:
             pass
     except OSError as error:
         reason = "is a file" if root.is_file() else f"cannot be written ({error.strerror})"
-        raise UserError(f"{root} {reason}: name another folder with --data.root") from error
+        raise UserError(f"{root} {reason}: name another folder with {option}") from error
 
 
 @contextmanager
@@ -41,9 +42,9 @@ def downloading(url: str, archive: Path) -> Iterator[None]:
     socket.setdefaulttimeout(_SILENCE)
     try:
         yield
-    except (OSError, RuntimeError) as error:  # urllib's errors are OSErrors; a wrong hash is a RuntimeError
+    except (OSError, ValueError, HTTPException, RuntimeError) as error:  # a RuntimeError is a wrong hash
         archive.unlink(missing_ok=True)
-        if isinstance(error, OSError):
+        if not isinstance(error, RuntimeError):
             raise UserError(
                 f"cannot download {url} ({error}): check the network, name a mirror with --data.url, or a folder that "
                 "has the data with --data.root"

@@ -1,28 +1,33 @@
 from functools import cached_property
 from pathlib import Path
 
-import torch
-
-from lit_vision.data.datamodule import ImageDataModule, LabelledImages
-from lit_vision.data.images import ImageFiles, list_images, read_image
+from lit_vision.data.files import FileDataModule
+from lit_vision.data.images import list_images
 from lit_vision.errors import UserError
 
 
-class ImageFolderDataModule(ImageDataModule):
+class ImageFolderDataModule(FileDataModule):
     """Images sorted into folders, one folder for each class.
 
     Either root/train/CLASS/*, root/val/CLASS/* and perhaps root/test/CLASS/*, or root/CLASS/* with ``val_size``.
     The classes are those of train, in alphabetical order. The arguments are those of :class:`ImageDataModule`.
     """
 
+    left_out: frozenset[str] = frozenset()
+    """Names of files that are no images of the set."""
+
     @cached_property
     def class_names(self) -> list[str]:
         """The names of the class folders of train."""
         folder = self._folder("train")
-        names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        names = _folders_in(folder)
         if len(names) < 2:
             found = f"one class, {names[0]!r}" if names else "no class folders"
             raise UserError(f"{folder} has {found}: it must hold a folder of images for each of two or more classes")
+        if not self._has_splits and (odd := {"val", "test"} & set(names)):
+            raise UserError(
+                f"{folder} has a folder {min(odd)} and none named train: add it, with a folder for each class"
+            )
         return names
 
     @cached_property
@@ -33,32 +38,24 @@ class ImageFolderDataModule(ImageDataModule):
             raise UserError(f"{self.root} {what}: name the folder that holds the images with --data.root")
         return ["train", *(name for name in ("val", "test") if self._has_splits and (self.root / name).is_dir())]
 
-    @cached_property
-    def native_size(self) -> int:
-        """Side in pixels of the first training image."""
-        path = self._files("train", self.class_names[0])[0]
-        height, width = read_image(path).shape[1:]
-        if height != width:
-            raise UserError(f"{path} is {width}x{height} pixels, not square: resize all with --data.image_size")
-        return height
-
-    def load(self, split: str) -> LabelledImages:
-        """The files of a split, by class; they are read later."""
-        names = self.class_names
-        unknown = {path.name for path in self._folder(split).iterdir() if path.is_dir()} - set(names)
-        if unknown := {name for name in unknown if not name.startswith(".")}:
+    def files(self, split: str) -> list[tuple[Path, int]]:
+        """The images of a split, by class."""
+        names, folder = self.class_names, self._folder(split)
+        if unknown := sorted(set(_folders_in(folder)) - set(names)):
             raise UserError(
-                f"{self._folder(split)} has a class that train lacks, {min(unknown)!r}: add its training images or "
-                "remove the folder"
+                f"{folder} has a class that train lacks, {unknown[0]!r}: add its training images or remove the folder"
             )
-        paths: list[Path] = []
-        labels: list[int] = []
+        files: list[tuple[Path, int]] = []
         for label, name in enumerate(names):
-            files = self._files(split, name)
-            paths += files
-            labels += [label] * len(files)
-        images = ImageFiles(paths, self.image_size, resize=self._image_size is not None)
-        return LabelledImages(images, torch.tensor(labels))
+            if not (folder / name).is_dir():  # a class that val or test happen to have no image of
+                continue
+            paths = [path for path in list_images(folder / name) if path.name not in self.left_out]
+            if not paths:
+                raise UserError(f"{folder / name} has no images: add some, or remove the class everywhere")
+            files += [(path, label) for path in paths]
+        if not files:
+            raise UserError(f"{folder} has no images of the classes of train: add some, or remove the folder")
+        return files
 
     @property
     def _has_splits(self) -> bool:
@@ -68,9 +65,6 @@ class ImageFolderDataModule(ImageDataModule):
         assert split in self.split_names  # which says what is wrong with the root
         return self.root / split if self._has_splits else self.root
 
-    def _files(self, split: str, name: str) -> list[Path]:
-        folder = self._folder(split) / name
-        files = list_images(folder)
-        if not files:
-            raise UserError(f"{folder} has no images: add some, or remove the class everywhere")
-        return files
+
+def _folders_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -6,18 +6,21 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torchvision.transforms.v2.functional import resize
+from torchvision.transforms.v2 import functional as F
 from tqdm import tqdm
 
 from lit_vision.errors import UserError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
 
+
+Resize = Literal["exact", "crop"]
 
 _PROBE = 8  # images
 _WORTH_A_THREAD = 0.002  # seconds
@@ -34,12 +37,14 @@ def list_images(folder: Path) -> list[Path]:
     )
 
 
-def read_image(path: Path, image_size: int | None = None) -> Tensor:
+def read_image(path: Path, image_size: int | None = None, resize: Resize = "exact") -> Tensor:
     """Decode one image file of any kind as upright RGB.
 
     Args:
         path: the file. Of an animation the first frame is taken; 16-bit grey is scaled to 8 bits.
-        image_size: side in pixels to resize to (exactly square, bilinear, antialiased); None keeps the file's own.
+        image_size: side in pixels of the square to make (bilinear, antialiased); None keeps the file's own size.
+        resize: exact stretches the whole image to the square; crop takes the middle of it, as torchvision's weights
+            expect: the shorter side becomes 8/7 of ``image_size`` (256 for 224), what is over is cut off.
 
     Returns:
         (3, H, W) uint8.
@@ -52,11 +57,26 @@ def read_image(path: Path, image_size: int | None = None) -> Tensor:
             ImageOps.exif_transpose(opened, in_place=True)
             image = _to_rgb(opened)
     except Exception as error:  # Pillow's decoders raise a dozen kinds, struct.error and SyntaxError among them
-        reason = "it is empty" if path.is_file() and path.stat().st_size == 0 else f"{error}".replace(repr(path), "it")
+        empty = path.is_file() and path.stat().st_size == 0
+        unknown = "it is empty" if empty else "it is no image, or of a kind that Pillow does not know"
+        reason = unknown if isinstance(error, UnidentifiedImageError) else error
         raise UserError(f"cannot read the image {path} ({reason}): mend or remove that file") from error
-    if image_size is not None and image.size != (image_size, image_size):
-        image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
+    if image_size is not None:
+        image = _to_square(image, image_size, resize)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def _to_square(image: Image.Image, side: int, resize: Resize) -> Image.Image:
+    if resize == "crop":
+        # the middle of what the resized image would be, as a box of the image itself: one resampling does both
+        visible = min(image.size) * side / _uncropped(side)
+        left, top = (image.width - visible) / 2, (image.height - visible) / 2
+        return image.resize((side, side), Image.Resampling.BILINEAR, (left, top, left + visible, top + visible))
+    return image if image.size == (side, side) else image.resize((side, side), Image.Resampling.BILINEAR)
+
+
+def _uncropped(side: int) -> int:
+    return round(side * 8 / 7)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -68,18 +88,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if "transparency" in image.info:  # of a palette: RGBA keeps the colours that a direct conversion warns about
         image = image.convert("RGBA")
     return image.convert("RGB")
-
-
-def first_image_size(path: Path) -> int:
-    """The side in pixels of a square image file, read from its header.
-
-    Raises:
-        UserError: the file is no image, or not square.
-    """
-    height, width = read_image(path).shape[1:]
-    if height != width:
-        raise UserError(f"{path} is {width}x{height} pixels, not square: set --data.image_size to resize all images")
-    return height
 
 
 class LazyImages(ABC):
@@ -103,10 +111,10 @@ class ImageFiles(LazyImages):
     Args:
         paths: the files.
         image_size: the side in pixels that each image gets.
-        resize: bring images of another size to it; otherwise they are an error.
+        resize: how, as for :func:`read_image`; None for not at all, then another size is an error.
     """
 
-    def __init__(self, paths: Sequence[Path], image_size: int, resize: bool) -> None:
+    def __init__(self, paths: Sequence[Path], image_size: int, resize: Resize | None) -> None:
         self.paths = paths
         self.image_size = image_size
         self.resize = resize
@@ -116,7 +124,7 @@ class ImageFiles(LazyImages):
 
     def __getitem__(self, index: int) -> Tensor:
         path = self.paths[index]
-        image = read_image(path, self.image_size if self.resize else None)
+        image = read_image(path, self.image_size, self.resize) if self.resize else read_image(path)
         height, width = image.shape[1:]
         if (height, width) != (self.image_size, self.image_size):
             raise UserError(
@@ -136,21 +144,24 @@ class ResizedImages(LazyImages):
     Args:
         images: (N, 3, H, W) uint8.
         image_size: the side in pixels to resize to (bilinear, antialiased).
+        resize: how, as for :func:`read_image`.
     """
 
-    def __init__(self, images: Tensor, image_size: int) -> None:
+    def __init__(self, images: Tensor, image_size: int, resize: Resize) -> None:
         self.images = images
         self.image_size = image_size
+        self.resize = resize
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Tensor:
-        return resize(self.images[index], [self.image_size, self.image_size], antialias=True)
+        side = _uncropped(self.image_size) if self.resize == "crop" else self.image_size
+        return F.center_crop(F.resize(self.images[index], [side, side], antialias=True), [self.image_size])
 
     def subset(self, index: Tensor) -> "ResizedImages":
         """The images at these places."""
-        return ResizedImages(self.images[index], self.image_size)
+        return ResizedImages(self.images[index], self.image_size, self.resize)
 
 
 def decode_all(images: LazyImages, num_workers: int, progress: str | None = None) -> Tensor:

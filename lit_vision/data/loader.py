@@ -11,6 +11,7 @@ from torch import Tensor
 from lit_vision.batch import Batch
 from lit_vision.data.draws import draw_permutation
 from lit_vision.data.images import LazyImages
+from lit_vision.errors import UserError
 
 _AHEAD = 3  # batches being decoded while one is used
 
@@ -72,6 +73,8 @@ class BatchLoader:
         self.rank = rank
         self.world_size = world_size
         self.num_workers = num_workers
+        self.bank: Tensor | None = None
+        """(N, width) float32: what batches get in the place of images, once a model has computed their features."""
         self._resume: dict[str, int] = {}
         self._yielded = 0
 
@@ -89,28 +92,44 @@ class BatchLoader:
             self._yielded += 1
             yield batch
 
+    def in_order(self, batch_size: int) -> "BatchLoader":
+        """The images once, unshuffled."""
+        return BatchLoader(
+            self.images, self.labels, batch_size, None, self.rank, self.world_size, num_workers=self.num_workers
+        )
+
     def state_dict(self) -> dict[str, Any]:
         """Where in which epoch the loader stands."""
-        return {"epoch": self.sampler.epoch, "batch": self._yielded}
+        return {"epoch": self.sampler.epoch, "batch": self._yielded, "batches": len(self)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on there, the next time that this epoch is asked for."""
+        """Go on there, the next time that this epoch is asked for.
+
+        Raises:
+            UserError: the state is from the middle of an epoch of other batches.
+        """
+        if 0 < state["batch"] < state["batches"] != len(self):
+            raise UserError(
+                f"the checkpoint is from the middle of an epoch of {state['batches']} batches, which cannot go on with "
+                f"{len(self)}: resume with the same data and batch_size, or from a whole epoch (--ckpt_path best)"
+            )
         self._resume = state
 
     def _load(self, indices: Iterator[Tensor]) -> Iterator[Batch]:
-        if isinstance(self.images, Tensor):
+        images = self.images if self.bank is None else self.bank
+        if isinstance(images, Tensor):
             for index in indices:
-                yield Batch(self.images.index_select(0, index), self.labels[index], index)
+                yield Batch(images.index_select(0, index), self.labels[index], index)
             return
         pool = ThreadPoolExecutor(self.num_workers)
         ahead: deque[tuple[Tensor, list[Future[Tensor]]]] = deque()
         try:
             while True:
                 for index in islice(indices, _AHEAD - len(ahead)):
-                    ahead.append((index, [pool.submit(self.images.__getitem__, i) for i in index.tolist()]))
+                    ahead.append((index, [pool.submit(images.__getitem__, i) for i in index.tolist()]))
                 if not ahead:
                     return
-                index, images = ahead.popleft()
-                yield Batch(torch.stack([image.result() for image in images]), self.labels[index], index)
+                index, decoding = ahead.popleft()
+                yield Batch(torch.stack([image.result() for image in decoding]), self.labels[index], index)
         finally:
             pool.shutdown(cancel_futures=True)

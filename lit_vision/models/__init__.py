@@ -2,5 +2,6 @@
 
 from lit_vision.models.classifier import Classifier
 from lit_vision.models.small_cnn import SmallCNN
+from lit_vision.models.transfer import TransferClassifier
 
-__all__ = ["Classifier", "SmallCNN"]
+__all__ = ["Classifier", "SmallCNN", "TransferClassifier"]

@@ -6,28 +6,34 @@ from typing import Any, Self
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_vision.batch import Batch
 from lit_vision.errors import UserError
-from lit_vision.models.weights import check_fits, read_checkpoint, read_file
+from lit_vision.models.weights import check_fits, read_checkpoint, read_weights
 
 
 class Totals:
     """Sums over the samples of an epoch, kept on the device so that no step waits for it."""
 
-    def __init__(self, device: torch.device) -> None:
-        # A float32 sum of 10,000 losses would drift in the fourth digit; Apple's GPUs have no float64.
-        wide = torch.float32 if device.type == "mps" else torch.float64
-        self.loss = torch.zeros((), dtype=wide, device=device)
-        self.correct = torch.zeros((), dtype=torch.int64, device=device)
+    def __init__(self) -> None:
+        self.loss = torch.zeros((), dtype=torch.float64)
+        self.correct = torch.zeros((), dtype=torch.int64)
         self.count = 0
 
     def add(self, loss: Tensor, logits: Tensor, label: Tensor) -> None:
         """Count one batch: loss the mean over its samples, logits (N, classes), label (N,)."""
+        if self.loss.device != loss.device:
+            self._to(loss.device)
         self.loss.add_(loss.detach(), alpha=len(label))
         self.correct.add_((logits.argmax(1) == label).sum())
         self.count += len(label)
+
+    def _to(self, device: torch.device) -> None:
+        # A float32 sum of 10,000 losses would drift in the fourth digit; Apple's GPUs have no float64.
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        self.loss = self.loss.to(device, wide)
+        self.correct = self.correct.to(device)
 
     def state_dict(self) -> dict[str, Any]:
         """The sums so far."""
@@ -51,6 +57,7 @@ class Classifier(LightningModule, ABC):
         image_size: side in pixels of the input images; the command line takes it from the data.
         mean: per channel, what was subtracted from inputs in [0, 1]; the command line takes it from the data.
         std: per channel, what divided them; the command line takes it from the data.
+        resize: how images of another size were brought to ``image_size``; the command line takes it from the data.
         lr: learning rate of SGD.
         momentum: of SGD.
         weight_decay: of SGD.
@@ -62,18 +69,28 @@ class Classifier(LightningModule, ABC):
         image_size: int = 32,
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
         std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        resize: str = "exact",
         lr: float = 0.001,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__()
+        for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
+            if value < 0:
+                raise UserError(f"{name} {value} is negative: give at least 0 with --model.{name}")
         self.save_hyperparameters(ignore=["weights"])  # the checkpoint has better ones
         self.class_names = list(class_names)
         self.lr = lr
         self.momentum = momentum
         self.weight_decay = weight_decay
-        self.example_input_array = torch.zeros(1, 3, image_size, image_size)  # for the table of layers
+        self.trained = False  # True once weights for these very classes are loaded
         self._totals: dict[str, Totals] = {}
+
+    @property  # type: ignore[misc]
+    def example_input_array(self) -> Tensor:
+        """An image, for the table of layers."""
+        side = self.hparams["image_size"]
+        return torch.zeros(1, 3, side, side, dtype=self.dtype)  # type: ignore[arg-type]
 
     @abstractmethod
     def forward(self, image: Tensor) -> Tensor:
@@ -85,10 +102,14 @@ class Classifier(LightningModule, ABC):
         Raises:
             UserError: the file is missing, broken, or of another network.
         """
-        state = read_file(path, "file of weights")
-        state = state.get("state_dict", state)  # of a checkpoint: its weights
+        state = read_weights(path)
         check_fits(self, state, path)
         self.load_state_dict(state)
+        self.trained = True
+
+    def plain_state_dict(self) -> dict[str, Tensor]:
+        """The weights, named as the network is without this project."""
+        return self.state_dict()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """SGD over all parameters that are to be trained."""
@@ -99,11 +120,13 @@ class Classifier(LightningModule, ABC):
 
     def step(self, batch: Batch, stage: str) -> Tensor:
         """The mean loss of a batch, which is also counted."""
-        logits = self(batch.image)
+        logits = self(batch.image.to(self.dtype))
+        if not len(batch.label):  # this process' share of an epoch's last batch, with fewer images than processes
+            return logits.sum()
         loss = F.cross_entropy(logits, batch.label)
         totals = self._totals.get(stage)
         if totals is None:
-            totals = self._totals[stage] = Totals(logits.device)
+            totals = self._totals[stage] = Totals()
         totals.add(loss, logits, batch.label)
         return loss
 
@@ -174,15 +197,16 @@ class Classifier(LightningModule, ABC):
         Raises:
             UserError: it is of another network, or of other classes.
         """
-        check_fits(self, checkpoint["state_dict"], "the checkpoint")
+        path = self.trainer.ckpt_path or "the checkpoint"
+        check_fits(self, checkpoint["state_dict"], path)
         names = checkpoint["hyper_parameters"].get("class_names", self.class_names)
         if list(names) != self.class_names:
             raise UserError(
-                f"the checkpoint knows the classes {', '.join(names)}, the data has {', '.join(self.class_names)}: "
+                f"{path} knows the classes {', '.join(names)}, the data has {', '.join(self.class_names)}: "
                 "use the data that it was trained for"
             )
         if "train_totals" in checkpoint:
-            self._totals["train"] = Totals(self.device)
+            self._totals["train"] = Totals()
             self._totals["train"].load_state_dict(checkpoint["train_totals"])
         options = {"lr": self.lr, "momentum": self.momentum, "weight_decay": self.weight_decay}
         for state in checkpoint.get("optimizer_states", []):
@@ -208,7 +232,7 @@ class Classifier(LightningModule, ABC):
         name = checkpoint.get("model_class")
         if name not in known:
             raise UserError(f"{checkpoint_path} holds a {name}, which is no imported {cls.__name__}: import its class")
-        model = known[name](**{**checkpoint["hyper_parameters"], **options})
+        model = known[name](**{**checkpoint["hyper_parameters"], "weights": None, **options})
         check_fits(model, checkpoint["state_dict"], checkpoint_path)
         model.load_state_dict(checkpoint["state_dict"])
         return model.to(map_location or "cpu").eval()
@@ -217,3 +241,10 @@ class Classifier(LightningModule, ABC):
 def _subclasses(cls: type) -> list[type]:
     children: list[type] = cls.__subclasses__()
     return [found for child in children for found in (child, *_subclasses(child))]
+
+
+def init_linear(module: nn.Module) -> None:
+    """Start a Linear as the notebooks do: weights Xavier uniform, biases 0. For ``Module.apply``."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)

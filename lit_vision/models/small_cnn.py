@@ -4,7 +4,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from lit_vision.errors import UserError
-from lit_vision.models.classifier import Classifier
+from lit_vision.models.classifier import Classifier, init_linear
 
 Activation = Literal["ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Tanh", "Sigmoid"]
 
@@ -60,7 +60,7 @@ class SmallCNN(Classifier):
         self.layer2 = nn.Linear(*hidden)
         self.act4 = act()
         self.layer_out = nn.Linear(hidden[1], len(self.class_names))
-        self.apply(_init_linear)
+        self.apply(init_linear)
         if weights is not None:
             self.load_weights(weights)
 
@@ -75,9 +75,3 @@ class SmallCNN(Classifier):
 
 def _side_after_block(side: int, kernel_size: int) -> int:
     return (side - kernel_size + 1) // 2
-
-
-def _init_linear(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        nn.init.zeros_(module.bias)

@@ -30,6 +30,16 @@ def read_file(path: str | Path, what: str = "checkpoint") -> dict[str, Any]:
     return content
 
 
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """A state_dict, or that of a checkpoint.
+
+    Raises:
+        UserError: as for :func:`read_file`.
+    """
+    content = read_file(path, "file of weights")
+    return content.get("state_dict", content)
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """A checkpoint that the Trainer wrote.
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.v2 import functional as TF
 
 from lit_vision.data.images import ImageFiles, ResizedImages, decode_all, list_images, read_image
 from lit_vision.errors import UserError
@@ -99,20 +100,36 @@ def test_decode_all_keeps_the_order_with_and_without_threads(tmp_path, monkeypat
         Image.new("RGB", (4, 4), (shade, 0, 0)).save(paths[-1])
     for worth_a_thread in (0.0, 60.0):
         monkeypatch.setattr("lit_vision.data.images._WORTH_A_THREAD", worth_a_thread)
-        decoded = decode_all(ImageFiles(paths, 4, resize=False), num_workers=3)
+        decoded = decode_all(ImageFiles(paths, 4, resize=None), num_workers=3)
         assert decoded[:, 0, 0, 0].tolist() == list(range(30))
 
 
 def test_images_of_other_sizes_need_a_size(tmp_path):
     Image.new("RGB", (5, 4)).save(tmp_path / "x.png")
     with pytest.raises(UserError, match="5x4"):
-        ImageFiles([tmp_path / "x.png"], 4, resize=False)[0]
-    assert ImageFiles([tmp_path / "x.png"], 4, resize=True)[0].shape == (3, 4, 4)
+        ImageFiles([tmp_path / "x.png"], 4, resize=None)[0]
+    assert ImageFiles([tmp_path / "x.png"], 4, resize="exact")[0].shape == (3, 4, 4)
 
 
 def test_resized_images_and_their_subset():
     images = torch.arange(3, dtype=torch.uint8)[:, None, None, None].expand(3, 3, 8, 8)
-    part = ResizedImages(images, 4).subset(torch.tensor([2, 0]))
+    part = ResizedImages(images, 4, "exact").subset(torch.tensor([2, 0]))
     assert len(part) == 2
     assert part[0].shape == (3, 4, 4)
     assert part[0].unique().tolist() == [2]
+
+
+def test_crop_is_torchvisions_resize_and_centre_crop(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 6, 9, generator=generator), (240, 360), mode="bicubic")
+    pixels = (smooth.clamp(0, 1) * 255).to(torch.uint8)[0]
+    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / "x.png")
+    expected = TF.center_crop(TF.resize(pixels, [128], antialias=True), [112])
+    cropped = read_image(tmp_path / "x.png", 112, "crop")
+    assert cropped.shape == (3, 112, 112)
+    assert (cropped.int() - expected.int()).abs().max() <= 2
+    assert (
+        read_image(tmp_path / "x.png", 112).int() - expected.int()
+    ).abs().max() > 20  # the whole image looks different
+    in_memory = ResizedImages(pixels[None, :, :, 60:300], 112, "crop")[0]
+    assert (in_memory.int() - expected.int()).abs().max() <= 2
