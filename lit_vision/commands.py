@@ -124,7 +124,8 @@ class VisionCLI(LightningCLI):
         """The Trainer with the project's logger and callbacks, where the config has none of its own."""
         assert self.subcommand is not None
         options = self._get(self.config_init, "trainer")
-        callbacks: list[Callback] = list(options.callbacks or [])
+        given = options.callbacks or []
+        callbacks: list[Callback] = [given] if isinstance(given, Callback) else list(given)
         if options.enable_progress_bar is None and not any(isinstance(c, ProgressBar) for c in callbacks):
             kwargs["enable_progress_bar"] = sys.stdout.isatty()
             if sys.stdout.isatty():

@@ -1,7 +1,9 @@
+import http.server
 import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -75,6 +77,33 @@ def folders(tmp_path) -> Callable[..., Path]:
         return tmp_path / name
 
     return make
+
+
+@pytest.fixture
+def serve():
+    """Serve bytes over HTTP: serve(content, length=..., status=...) gives the URL, of the file archive."""
+    servers = []
+
+    def start(content, length=None, status=200):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content) if length is None else length))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *args):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/archive"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 def metrics_in(text: str) -> dict[str, float]:

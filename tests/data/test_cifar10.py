@@ -1,10 +1,8 @@
 import hashlib
-import http.server
 import io
 import pickle
 import socket
 import tarfile
-import threading
 
 import numpy as np
 import pytest
@@ -41,33 +39,6 @@ def archive(monkeypatch):
     monkeypatch.setattr(cifar, "test_list", [["test_batch", md5["test_batch"]]])
     monkeypatch.setattr(cifar, "meta", {**cifar.meta, "md5": md5["batches.meta"]})
     return buffer.getvalue()
-
-
-@pytest.fixture
-def serve():
-    """Serve bytes over HTTP: serve(content, length=..., status=...) gives the URL, with the requests in .requests."""
-    servers = []
-
-    def start(content, length=None, status=200):
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(content) if length is None else length))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *args):
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 def test_downloads_on_first_use_and_not_again(tmp_path, archive, serve, capfd):
