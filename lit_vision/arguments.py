@@ -37,16 +37,17 @@ def complete_args(args: list[str]) -> tuple[list[str], str]:
             raise UserError(f"--model.{option} is what the data says: change the options of --data instead")
     named, options = _pick(options, "-c", "--config")
     configs = [find_config(name) for name in named]
-    if not configs and "--ckpt_path" in given:
+    names = _pick(options, "--name")[0]
+    if "--ckpt_path" in given and (names or not configs):
         checkpoints, options = _pick(options, "--ckpt_path")
         folder = _pick(options, "--trainer.default_root_dir")[0] or ["."]
-        names = _pick(options, "--name")[0]
         checkpoint = find_checkpoint(checkpoints[-1], Path(folder[-1]) / LOGS, names[-1] if names else None)
-        run = run_of(checkpoint)
-        if run is None:
-            raise UserError(f"there is no config.yaml of a run beside {checkpoint}: name one with --config")
-        configs = [run / "config.yaml"]
         options += ["--ckpt_path", str(checkpoint)]
+        if not configs:
+            run = run_of(checkpoint)
+            if run is None:
+                raise UserError(f"there is no config.yaml of a run beside {checkpoint}: name one with --config")
+            configs = [run / "config.yaml"]
     elif not configs and subcommand == "fit" and not {"--data", "--model"} & given:
         configs = [find_config("shapes.yaml")]
     elif not configs:

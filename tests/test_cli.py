@@ -169,6 +169,8 @@ def test_best_and_last_are_the_newest_runs(cli):
     assert metrics_in(cli("validate --ckpt_path best").out)["val/loss"] == figures["b"]
     assert metrics_in(cli(f"validate --config shapes.yaml {QUICK} 1 --ckpt_path last").out)["val/loss"] == figures["b"]
     assert metrics_in(cli("validate --ckpt_path best --name a").out)["val/loss"] == figures["a"]
+    named = cli(f"validate --config shapes.yaml {QUICK} 1 --ckpt_path best --name a")
+    assert metrics_in(named.out)["val/loss"] == figures["a"]
     os.rename("lightning_logs/a", "lightning_logs/moved")
     os.utime("lightning_logs/b/version_0/checkpoints/last.ckpt", (0, 0))
     assert metrics_in(cli("validate --ckpt_path last").out)["val/loss"] == figures["a"]
@@ -219,7 +221,7 @@ def test_the_trainers_own_options_work(cli, more):
 
 
 def test_two_processes_with_an_uneven_last_batch(process):
-    options = f"{QUICK} 1 --data.train_size 165"
+    options = f"{QUICK} 1 --data.train_size 66 --data.val_size 1"
     command = f"-m lit_vision fit --config shapes.yaml {options} --trainer.devices 2 --trainer.strategy ddp".split()
     result = process(
         *command, OMP_NUM_THREADS="1"

@@ -120,13 +120,13 @@ class Classifier(LightningModule, ABC):
 
     def step(self, batch: Batch, stage: str) -> Tensor:
         """The mean loss of a batch, which is also counted."""
+        totals = self._totals.get(stage)
+        if totals is None:
+            totals = self._totals[stage] = Totals()
         logits = self(batch.image.to(self.dtype))
         if not len(batch.label):  # this process' share of an epoch's last batch, with fewer images than processes
             return logits.sum()
         loss = F.cross_entropy(logits, batch.label)
-        totals = self._totals.get(stage)
-        if totals is None:
-            totals = self._totals[stage] = Totals()
         totals.add(loss, logits, batch.label)
         return loss
 
@@ -155,7 +155,7 @@ class Classifier(LightningModule, ABC):
         if totals is None:
             return {}
         sums = torch.stack([totals.loss, totals.correct.to(totals.loss.dtype), totals.loss.new_tensor(totals.count)])
-        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        sums = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum")
         means = (sums[:2] / sums[2]).to(torch.float32)
         return {f"{stage}/loss": means[0], f"{stage}/acc": means[1]}
 
