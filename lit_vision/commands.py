@@ -22,6 +22,7 @@ from lit_vision.data.download import make_writable
 from lit_vision.errors import Stopped, UserError
 from lit_vision.export import export
 from lit_vision.log import inform, to_stdout
+from lit_vision.memory import keep_freed_memory
 from lit_vision.models import Classifier
 from lit_vision.models.weights import read_checkpoint
 from lit_vision.parse_errors import explain, own_error
@@ -218,6 +219,7 @@ def run(args: list[str]) -> None:
         args: the command line without the program's name.
     """
     to_stdout()
+    keep_freed_memory()
     for message in _EXPECTED:
         warnings.filterwarnings("ignore", message)
     if args[:1] == ["export"]:

@@ -1,5 +1,6 @@
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -10,16 +11,20 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lit_vision.errors import Stopped
 
+_PAUSE = 1.0  # seconds
+
 
 class BestAndLast(ModelCheckpoint):
     """checkpoints/best.ckpt by val/acc; checkpoints/last.ckpt after every epoch, and on Ctrl-C.
 
+    Of epochs that are over in less than a second, only as many write last.ckpt as there are seconds, and the final one.
     At Ctrl-C the step is finished first, so that the checkpoint is whole; a second Ctrl-C stops at once.
     """
 
     def __init__(self) -> None:
         super().__init__(filename="best", monitor="val/acc", mode="max", enable_version_counter=False)
         self._stop = False
+        self._saved_at = float("-inf")
         self._restore_handler: Callable[[], object] | None = None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -58,13 +63,18 @@ class BestAndLast(ModelCheckpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save; Lightning's own ``save_last`` would skip the epochs that are not the best so far."""
         super().on_train_epoch_end(trainer, pl_module)
-        self._save_last(trainer)
+        # not fit_loop.done, which writes into the progress that is about to be saved
+        ends = trainer.current_epoch + 1 == trainer.max_epochs or trainer.global_step == trainer.max_steps
+        due = ends or trainer.should_stop or time.monotonic() - self._saved_at >= _PAUSE
+        if trainer.strategy.broadcast(due):  # all processes save together, whatever their clocks say
+            self._save_last(trainer)
 
     def _save_last(self, trainer: Trainer) -> None:
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             assert self.dirpath is not None
             self.last_model_path = str(Path(self.dirpath) / "last.ckpt")
             trainer.save_checkpoint(self.last_model_path)
+            self._saved_at = time.monotonic()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give Ctrl-C back; asked to stop during the last validation, the run is stopped all the same."""

@@ -120,8 +120,7 @@ class TransferClassifier(Classifier):
     def on_validation_epoch_start(self) -> None:
         """Start counting anew, and fill the bank at the first validation."""
         super().on_validation_epoch_start()
-        if not self.trainer.sanity_checking:
-            self._use_bank(self.trainer.val_dataloaders)
+        self._use_bank(self.trainer.val_dataloaders)
 
     def on_test_epoch_start(self) -> None:
         """Start counting anew, and fill the bank."""
