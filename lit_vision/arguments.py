@@ -9,7 +9,8 @@ import yaml
 from lit_vision.errors import UserError
 from lit_vision.runs import LOGS, find_checkpoint, run_of
 
-SUBCOMMANDS = ("fit", "validate", "test")
+TRAINING, EVALUATING = ("fit", "lr-find"), ("validate", "test")
+SUBCOMMANDS = (*TRAINING, *EVALUATING)
 FROM_DATA = ("class_names", "image_size", "mean", "std", "resize")
 """Options of the model that are the data's to say."""
 
@@ -48,7 +49,7 @@ def complete_args(args: list[str]) -> tuple[list[str], str]:
             if run is None:
                 raise UserError(f"there is no config.yaml of a run beside {checkpoint}: name one with --config")
             configs = [run / "config.yaml"]
-    elif not configs and subcommand == "fit" and not {"--data", "--model"} & given:
+    elif not configs and subcommand in TRAINING and not {"--data", "--model"} & given:
         configs = [find_config("shapes.yaml")]
     elif not configs:
         raise UserError(

@@ -1,215 +1,23 @@
-"""The subcommands, over LightningCLI; it takes seconds to import, all of torch and Lightning."""
+"""The subcommands; it takes seconds to import, all of torch and Lightning."""
 
-import shutil
-import sys
-import time
 import warnings
-from pathlib import Path
-from typing import Any
 
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelSummary, ProgressBar
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-
-from lit_vision.arguments import FROM_DATA, SUBCOMMANDS, complete_args
-from lit_vision.callbacks import BestAndLast, EpochBar, History
-from lit_vision.data import ImageDataModule
-from lit_vision.data.download import make_writable
-from lit_vision.errors import Stopped, UserError
-from lit_vision.export import export
-from lit_vision.log import inform, to_stdout
+from lit_vision.functions import FUNCTIONS, run_function
+from lit_vision.log import to_stdout
 from lit_vision.memory import keep_freed_memory
-from lit_vision.models import Classifier
-from lit_vision.models.weights import read_checkpoint
-from lit_vision.parse_errors import explain, own_error
-from lit_vision.runs import LOGS, find_checkpoint, run_of
+from lit_vision.vision_cli import VisionCLI
 
-
-class VisionCLI(LightningCLI):
-    """LightningCLI with named configs, checkpoints by name, and what every run shows and writes.
-
-    Args:
-        args: the command line without the program's name.
-    """
-
-    def __init__(self, args: list[str]) -> None:
-        self._default_name = "run"
-        quiet = {"exit_on_error": False, "allow_abbrev": False}
-        super().__init__(
-            Classifier,
-            ImageDataModule,
-            save_config_callback=None,  # instantiate_trainer adds one, to fit alone
-            seed_everything_default=0,
-            parser_kwargs={**quiet, **{name: dict(quiet) for name in SUBCOMMANDS}},
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            args=args,
-            auto_configure_optimizers=False,  # the models bring their own; TransferClassifier's covers only fc
-            load_from_checkpoint_support=False,  # hyperparameters are the plain values that a model was made with
-        )
-
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """The subcommands, each with the arguments of the Trainer's method that are no options."""
-        skip = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders", "weights_only"}
-        return {name: set(skip) for name in SUBCOMMANDS}
-
-    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
-        super()._add_subcommands(parser, **kwargs)
-        assert parser._subcommands_action is not None
-        parser._subcommands_action.add_subcommand("export", _export_parser(), help=_EXPORT)  # for --help; see run
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Name of the run, and what the model knows from the data."""
-        parser.add_argument("--name", type=str | None, help=_NAME)
-        for name in FROM_DATA:
-            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse what :func:`complete_args` made of the command line."""
-        assert isinstance(args, list)
-        completed, self._default_name = complete_args(args)
-        try:
-            self.config = parser.parse_args(completed)
-        except ArgumentError as error:
-            raise self._explained(error, completed[0] if completed else "") from error
-
-    def _explained(self, error: Exception, subcommand: str) -> UserError:
-        parser = self._subcommand_parsers.get(subcommand)
-        options = [option for action in parser._actions for option in action.option_strings] if parser else []
-        return explain(error, options)
-
-    def _parse_ckpt_path(self) -> None:
-        """Leave the config as it is: Lightning would lay the checkpoint's hyperparameters over the command line's."""
-
-    def before_instantiate_classes(self) -> None:
-        """Find the checkpoint, and keep the config as it is to be saved."""
-        config = self.config[self.subcommand]
-        config.name = config.name or self._default_name
-        if config.name in (".", "..") or Path(config.name).name != config.name:
-            raise UserError(f"{config.name} is no name of a folder: choose another --name")
-        self._saved_config = config.clone()
-        self._saved_config.ckpt_path = None  # to run it again is to start again
-        self._logs = Path(config.trainer.default_root_dir or ".") / LOGS
-        weights = config.model.init_args.get("weights")
-        if config.ckpt_path is not None:
-            config.ckpt_path = str(find_checkpoint(str(config.ckpt_path), self._logs))
-            read_checkpoint(config.ckpt_path)  # a broken one is refused before anything is made
-            inform(f"checkpoint {config.ckpt_path}")
-            if weights is not None:
-                config.model.init_args.weights = None  # the checkpoint has better ones
-        elif self.subcommand != "fit" and not Path(weights or "").is_file():
-            raise UserError(f"{self.subcommand} needs trained weights: give --ckpt_path best, last or a file")
-
-    def instantiate_classes(self) -> None:
-        """Make data, model and Trainer; a model that does not like what the data says is an error of the parser."""
-        try:
-            super().instantiate_classes()
-        except ValueError as error:
-            if own := own_error(error):
-                raise own from error
-            raise
-
-    def after_instantiate_classes(self) -> None:
-        """Never evaluate random weights."""
-        config = self.config[self.subcommand]
-        if self.subcommand != "fit" and config.ckpt_path is None and not self.model.trained:
-            file = config.model.init_args.weights
-            raise UserError(f"{file} has no head for these {len(self.model.class_names)} classes: give --ckpt_path")
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The Trainer with the project's logger and callbacks, where the config has none of its own."""
-        assert self.subcommand is not None
-        options = self._get(self.config_init, "trainer")
-        given = options.callbacks or []
-        callbacks: list[Callback] = [given] if isinstance(given, Callback) else list(given)
-        if options.enable_progress_bar is None and not any(isinstance(c, ProgressBar) for c in callbacks):
-            kwargs["enable_progress_bar"] = sys.stdout.isatty()
-            if sys.stdout.isatty():
-                callbacks.append(EpochBar())
-        if self.subcommand == "fit":
-            if options.enable_model_summary is None:
-                callbacks.append(ModelSummary())
-            callbacks.append(History())
-            if options.enable_checkpointing is not False:
-                callbacks.append(BestAndLast())
-            if not options.fast_dev_run and options.logger is not False:
-                parser = self._parser(self.subcommand)
-                callbacks.append(SaveConfigCallback(parser, self._saved_config, overwrite=True))
-        else:
-            kwargs["enable_checkpointing"] = False
-        if options.logger is None or options.logger is True:
-            kwargs["logger"] = self._logger()
-        try:
-            return super().instantiate_trainer(callbacks=callbacks, **kwargs)
-        except (ValueError, MisconfigurationException) as error:
-            raise UserError(f"{error}: change the options of --trainer") from error
-
-    def _logger(self) -> TensorBoardLogger | bool:
-        """TensorBoard in a new run's folder, or in that of the run that goes on or is tested; False for none."""
-        config = self.config[self.subcommand]
-        checkpoint = Path(config.ckpt_path) if config.ckpt_path else None
-        run = run_of(checkpoint) if checkpoint else None
-        if self.subcommand == "fit" and not (run and checkpoint and self._goes_on(run, checkpoint)):
-            return TensorBoardLogger(self._logs, config.name, default_hp_metric=False)
-        if run is None or self.subcommand == "validate":  # whose figures are fit's own
-            return False
-        return TensorBoardLogger(run.parent.parent, run.parent.name, run.name, default_hp_metric=False)
-
-    def _goes_on(self, run: Path, checkpoint: Path) -> bool:
-        """Whether this is the same run, which goes on in its folder: its newest state, with its data and model."""
-        saved = yaml.safe_load((run / "config.yaml").read_text())
-        ours = yaml.safe_load(self._parser(self.subcommand).dump(self._saved_config, skip_none=False))
-        return checkpoint.name == "last.ckpt" and all(
-            saved.get(key) == ours.get(key) for key in ("name", "data", "model")
-        )
-
-    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        kwargs = super()._prepare_subcommand_kwargs(subcommand)
-        return {**kwargs, "ckpt_path": self.config[subcommand].ckpt_path, "weights_only": True}
-
-    def _set_seed(self) -> None:
-        try:
-            super()._set_seed()
-        except ValueError as error:
-            raise UserError(f"{error}: change --seed_everything") from error
-
-    def fit(self, **kwargs: Any) -> None:
-        """Train, then say what came out and what can be done with it."""
-        trainer, start = self.trainer, time.perf_counter()
-        if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
-            make_writable(self._logs, "--trainer.default_root_dir")
-        folder = Path(trainer.log_dir or "")
-        inform(f"{type(self.model).__name__} on {type(self.datamodule).__name__}, {folder}")
-        new = isinstance(trainer.logger, TensorBoardLogger) and not folder.exists()
-        try:
-            trainer.fit(**kwargs)
-        except Stopped:
-            inform(f"\nstopped; go on with  lit-vision fit --ckpt_path {folder / 'checkpoints' / 'last.ckpt'}")
-            raise
-        except (UserError, KeyboardInterrupt, SystemExit):
-            if new and trainer.is_global_zero and not (folder / "checkpoints").exists():
-                shutil.rmtree(folder, ignore_errors=True)  # a run that never was leaves nothing behind
-            raise
-        if trainer.is_global_zero:
-            self._print_summary(time.perf_counter() - start)
-
-    def _print_summary(self, seconds: float) -> None:
-        checkpoint = next((found for found in self.trainer.callbacks if isinstance(found, BestAndLast)), None)  # type: ignore[attr-defined]
-        if checkpoint is None or not checkpoint.last_model_path:
-            return
-        path = checkpoint.best_model_path or checkpoint.last_model_path
-        best = (
-            f"val/acc {checkpoint.best_model_score:.4f}" if checkpoint.best_model_score is not None else "not validated"
-        )
-        print(f"\nbest   {best}: {path}")
-        print(f"time   {seconds:.1f} s")
-        print(f"next   lit-vision test --ckpt_path {path}")
-        print(f"       tensorboard --logdir {self._logs}")
+_EXPECTED = (
+    ".*exists and is not empty",  # the folder of a run that goes on
+    ".*smaller than the logging interval",  # nothing is logged per step
+    ".*sync_dist=True",  # the epoch's sums are reduced before they are logged
+    ".*isinstance.treespec, LeafSpec.",  # Lightning's use of torch
+    ".*module.s. in eval mode at the start of training",  # the frozen backbone
+    ".*could not find the monitored key",  # without validation there is no best epoch
+    ".*torch.jit.trace",  # TensorBoard's way to a graph
+    ".*already a ScriptModule",
+    ".*callbacks used to create the checkpoint need to be provided",  # they are fit's alone
+)
 
 
 def run(args: list[str]) -> None:
@@ -222,31 +30,7 @@ def run(args: list[str]) -> None:
     keep_freed_memory()
     for message in _EXPECTED:
         warnings.filterwarnings("ignore", message)
-    if args[:1] == ["export"]:
-        parser = _export_parser()
-        try:
-            options = parser.parse_args(args[1:])
-        except ArgumentError as error:
-            raise explain(error, [option for action in parser._actions for option in action.option_strings]) from error
-        export(**options.as_dict())
+    if args and args[0] in FUNCTIONS:
+        run_function(args[0], args[1:])
     else:
         VisionCLI(args)
-
-
-def _export_parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="lit-vision export", description=_EXPORT, exit_on_error=False)
-    parser.add_function_arguments(export)
-    return parser
-
-
-_NAME = f"Folder of the run below {LOGS}, by default the config's name; with --ckpt_path best or last, where to look."
-_EXPORT = "Write a trained network for use without this project."
-_EXPECTED = (
-    ".*exists and is not empty",  # the folder of a run that goes on
-    ".*smaller than the logging interval",  # nothing is logged per step
-    ".*sync_dist=True",  # the epoch's sums are reduced before they are logged
-    ".*isinstance.treespec, LeafSpec.",  # Lightning's use of torch
-    ".*module.s. in eval mode at the start of training",  # the frozen backbone
-    ".*could not find the monitored key",  # without validation there is no best epoch
-    ".*callbacks used to create the checkpoint need to be provided",  # they are fit's alone
-)

@@ -35,6 +35,9 @@ def explain(error: Exception, options: Iterable[str]) -> UserError:
     message = str(error)
     if unknown := re.search(r"unrecognized arguments: (--[^\s=]+)", message, re.IGNORECASE):
         return UserError(f"there is no option {unknown[1]}{_meant(unknown[1], options)}: see --help")
+    if missing := re.search(r"arguments are required: ([\w, ]+)", message):
+        needed = " and ".join(f"--{name}" for name in missing[1].split(", "))
+        return UserError(f"it needs {needed}: see --help")
     if unknown := re.search(r"class_path '([\w.]+)':\s+Option '([\w.]+)' is not accepted", message):
         module, name = unknown[1].rsplit(".", 1)
         known = _parameters(getattr(import_module(module), name))

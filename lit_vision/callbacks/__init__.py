@@ -2,6 +2,9 @@
 
 from lit_vision.callbacks.checkpoint import BestAndLast
 from lit_vision.callbacks.history import History
+from lit_vision.callbacks.pictures import Pictures
 from lit_vision.callbacks.progress import EpochBar
+from lit_vision.callbacks.report import TestReport
+from lit_vision.callbacks.run_page import RunPage
 
-__all__ = ["BestAndLast", "EpochBar", "History"]
+__all__ = ["BestAndLast", "EpochBar", "History", "Pictures", "RunPage", "TestReport"]

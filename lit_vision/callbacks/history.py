@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger
 
-from lit_vision.callbacks.curves import CHARTS, draw_curves
 from lit_vision.callbacks.progress import print_line
+from lit_vision.drawing import draw_curves
 
 Row = dict[str, float]
 
@@ -41,12 +41,8 @@ class History(Callback):
         self.rows = list(state_dict["rows"])
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Start the clock, since an epoch that is resumed has no start of its own; lay out TensorBoard's charts."""
+        """Start the clock, since an epoch that is resumed has no start of its own."""
         self._start_clock(pl_module.images_seen)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
-                charts = {chart: ["Multiline", [f"train/{key}", f"val/{key}"]] for chart, key in CHARTS.items()}
-                logger.experiment.add_custom_scalars({"train and validation": charts})
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""

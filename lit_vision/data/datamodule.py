@@ -88,7 +88,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self.batch_size = batch_size
         self.val_size = val_size
         self.augment = tuple(augment)
-        self.resize = resize
+        self.resize = resize if image_size is not None else "exact"  # without a size images stay as they are
         self.mean = mean
         self.std = std
         self.num_workers = num_workers or os.cpu_count() or 1
@@ -165,7 +165,7 @@ class ImageDataModule(LightningDataModule, ABC):
         """The split at its final size, in memory if it fits."""
         images, labels = source
         if isinstance(images, Tensor):
-            if images.shape[-1] == self.image_size:
+            if images.shape[-1] == self.image_size and self.resize == "exact":
                 return source
             images = ResizedImages(images, self.image_size, self.resize)
         if len(images) * 3 * self.image_size**2 > self.memory_budget * 2**30:

@@ -98,6 +98,13 @@ class BatchLoader:
             self.images, self.labels, batch_size, None, self.rank, self.world_size, num_workers=self.num_workers
         )
 
+    def pick(self, index: Tensor) -> Batch:
+        """These images, (n,) int64, whatever the order of the epoch; never their features."""
+        images = self.images
+        if isinstance(images, Tensor):
+            return Batch(images[index], self.labels[index], index)
+        return Batch(torch.stack([images[i] for i in index.tolist()]), self.labels[index], index)
+
     def state_dict(self) -> dict[str, Any]:
         """Where in which epoch the loader stands."""
         return {"epoch": self.sampler.epoch, "batch": self._yielded, "batches": len(self)}

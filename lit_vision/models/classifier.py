@@ -118,29 +118,29 @@ class Classifier(LightningModule, ABC):
 
     # Steps
 
-    def step(self, batch: Batch, stage: str) -> Tensor:
-        """The mean loss of a batch, which is also counted."""
+    def step(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
+        """The mean loss of a batch, which is also counted, and the logits (N, classes)."""
         totals = self._totals.get(stage)
         if totals is None:
             totals = self._totals[stage] = Totals()
         logits = self(batch.image.to(self.dtype))
         if not len(batch.label):  # this process' share of an epoch's last batch, with fewer images than processes
-            return logits.sum()
+            return logits.sum(), logits
         loss = F.cross_entropy(logits, batch.label)
         totals.add(loss, logits, batch.label)
-        return loss
+        return loss, logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a training batch."""
-        return self.step(batch, "train")
+        return self.step(batch, "train")[0]
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count a validation batch."""
-        self.step(batch, "val")
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Count a validation batch; gives its logits."""
+        return self.step(batch, "val")[1]
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count a test batch."""
-        self.step(batch, "test")
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Count a test batch; gives its logits."""
+        return self.step(batch, "test")[1]
 
     # Epochs
 

@@ -72,15 +72,46 @@ def calls(model):
     return seen
 
 
-def test_each_image_passes_the_backbone_once_and_the_result_is_the_same(pictures):
+@pytest.mark.parametrize(("bfloat16", "probes"), [(False, 0), (True, 2 * 4)])
+def test_each_image_passes_the_backbone_once_and_the_result_is_the_same(pictures, monkeypatch, bfloat16, probes):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bfloat16, raising=False)
     banked, plain = transfer(), transfer(feature_bank=False)
     seen, seen_plain = calls(banked), calls(plain)
     with_bank, without = fit(pictures, banked, 4), fit(pictures, plain, 4)
-    assert sum(seen) == 24 + 14
+    assert sum(seen) == 24 + 14 + probes
     assert sum(seen_plain) == 4 * (24 + 14)
     assert without["val/acc"] > 0.7
     for name, value in without.items():
         assert with_bank[name] == pytest.approx(value, abs=1e-2 if "loss" in name else 1e-6)
+
+
+class Cancelling(nn.Module):
+    """Loses everything in bfloat16: a small difference between large numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.large = nn.Linear(3, 512)
+
+    def forward(self, image):
+        colour = image.mean((2, 3))
+        return self.large(colour + 1000) - self.large(colour * 0.5 + 1000)
+
+
+@pytest.mark.parametrize("lossy", [False, True])
+def test_the_bank_keeps_the_result_where_bfloat16_would_not(pictures, monkeypatch, lossy):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    model = transfer()
+    if lossy:
+        model.backbone = Cancelling().requires_grad_(False)
+    trainer = Trainer(**QUIET)
+    trainer.validate(model, data(pictures), verbose=False)
+    loader = trainer.val_dataloaders
+    batch = trainer.datamodule.on_after_batch_transfer(loader.pick(torch.arange(14)), 0)
+    with torch.no_grad():
+        exact = model.backbone(batch.image)
+    error = (loader.bank - exact).norm() / exact.norm()
+    assert error < (1e-5 if lossy else 0.01)
+    assert lossy or error > 1e-5  # it was bfloat16
 
 
 @pytest.mark.parametrize("case", ["augment", "unfrozen", "off"])

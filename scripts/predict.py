@@ -1,0 +1,8 @@
+"""Say what is on pictures: python scripts/predict.py --ckpt_path best --images FOLDER is lit-vision predict ..."""
+
+import sys
+
+from lit_vision.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["predict", *sys.argv[1:]]))

@@ -1,0 +1,88 @@
+"""What TensorBoard shows and the test report says, from the command line."""
+
+import csv
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from conftest import metrics_in, rows_of
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+QUICK = "--data.train_size 300 --data.val_size 100 --data.test_size 100 --trainer.accelerator cpu --trainer.max_epochs"
+RUN = Path("lightning_logs/shapes/version_0")
+PICTURES = ["val/images", "val/mistakes", "val/confusion"]
+
+
+def events(run=RUN):
+    return EventAccumulator(str(run), {"images": 0}).Reload()
+
+
+def hparams(written, name):
+    return HParamsPluginData.FromString(written.SummaryMetadata(f"_hparams_/{name}").plugin_data.content)
+
+
+def test_tensorboard_has_pictures_config_graph_and_hyperparameters(cli):
+    result = cli(f"fit --config shapes.yaml {QUICK} 2 --pictures.every_n_epochs 1 --data.augment [rotate]")
+    assert (result.code, result.err) == (0, "")
+    written = events()
+    assert {tag: len(written.Images(tag)) for tag in written.Tags()["images"]} == {
+        "train/images": 1,
+        **dict.fromkeys(PICTURES, 2),
+    }
+    picture = Image.open(BytesIO(written.Images("val/images")[-1].encoded_image_string))
+    assert picture.size == (4 * 140, 5 * (128 + 2 * 18 + 12))
+    assert written.Graph().node
+    assert "SmallCNN" in written.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+    start, experiment = hparams(written, "session_start_info"), hparams(written, "experiment")
+    assert start.session_start_info.hparams["lr"].number_value == 0.01
+    assert start.session_start_info.hparams["augment"].string_value == "['rotate']"
+    metrics = [info.name.tag for info in experiment.experiment.metric_infos]
+    assert metrics[0] == "val/acc"
+    assert set(metrics) <= set(written.Tags()["scalars"])
+    assert "hp_metric" not in written.Tags()["scalars"]
+
+
+@pytest.mark.parametrize(("every", "count"), [("2", 2), ("0", 0), ("null", 1)])
+def test_how_often_pictures_are_drawn(cli, every, count):
+    assert cli(f"fit --config shapes.yaml {QUICK} 3 --pictures.every_n_epochs {every}").code == 0
+    written = events()
+    shown = written.Tags()["images"]
+    assert [tag for tag in PICTURES if tag in shown] == (PICTURES if count else [])
+    assert all(len(written.Images(tag)) == count for tag in PICTURES if tag in shown)
+
+
+def test_the_projector_gets_an_embedding_on_request(cli):
+    assert cli(f"fit --config shapes.yaml {QUICK} 1 --pictures.embedding true").code == 0
+    (table,) = RUN.rglob("tensors.tsv")
+    assert [len(line.split("\t")) for line in table.read_text().splitlines()] == [120] * 100
+    assert len((table.parent / "metadata.tsv").read_text().split()) == 100
+    assert Image.open(table.parent / "sprite.png").size == (320, 320)
+
+
+def test_the_report_agrees_with_the_logged_figures(cli):
+    cli(f"fit --config shapes.yaml {QUICK} 2")
+    tested = metrics_in(cli("test --ckpt_path best").out)
+    report = RUN / "checkpoints" / "report"
+    assert {path.name for path in report.iterdir()} == {"confusion.png", "mistakes.png", "per_class.csv", "report.md"}
+    with (report / "per_class.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["class", "precision", "recall", "f1", "support"]
+    assert [int(row["support"]) for row in rows] == [10] * 10
+    right = sum(float(row["recall"]) * int(row["support"]) for row in rows)
+    assert right / 100 == pytest.approx(tested["test/acc"])
+    text = (report / "report.md").read_text()
+    assert f"Accuracy {tested['test/acc']:.4f}, loss {tested['test/loss']:.4f}: {100 - round(right)} mistakes" in text
+    assert text.count("](") == 2
+    assert "test/acc" not in rows_of(RUN)[0]
+
+
+def test_lr_find_suggests_and_leaves_no_run_behind(cli):
+    result = cli(f"lr-find --config shapes.yaml {QUICK} 12 --num_training 40")
+    assert result.code == 0, result.err
+    (line,) = (line for line in result.out.splitlines() if line.startswith("suggestion"))
+    assert 1e-6 < float(line.split()[1].rstrip(",")) < 1
+    assert sorted(path.name for path in Path("lightning_logs").rglob("*")) == ["lr_find.png", "shapes"]
+    assert Image.open("lightning_logs/shapes/lr_find.png").width > 500
+    assert not list(Path().glob(".lr_find*"))

@@ -1,0 +1,130 @@
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REPOSITORY, metrics_in
+from PIL import Image
+
+from lit_vision.models import Classifier
+
+RUN = Path("lightning_logs/folder/version_0")
+
+
+@pytest.fixture
+def trained(cli, folders):
+    """A network that tells red from blue, and the folder of its images."""
+    root = folders({split: {"red": 12, "blue": 12} for split in ("train", "val")}, size=20)
+    options = "--data.image_size 20 --model.lr 0.05 --trainer.max_epochs 8 --trainer.accelerator cpu"
+    result = cli(f"fit --config folder.yaml --data.root {root} {options} --data.batch_size 4")
+    assert result.code == 0, result.err
+    return root
+
+
+def table(path="predictions.csv"):
+    with Path(path).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_image_gets_a_line_for_each_guess(cli, trained):
+    result = cli(f"predict --ckpt_path best --images {trained}/val/red/0.png --top 2")
+    assert (result.code, result.err) == (0, "")
+    first, second = result.out.splitlines()
+    assert first.startswith("red ")
+    assert second.startswith("blue ")
+    assert float(first.split()[1].rstrip("%")) + float(second.split()[1].rstrip("%")) == pytest.approx(100, abs=0.2)
+
+
+def test_folders_become_a_table_and_a_grid(cli, trained):
+    shutil.rmtree(trained / "train")  # only the checkpoint is needed
+    line = "predict --ckpt_path best --output out/predictions.csv --grid out/predictions.png --images"
+    result = cli(f"{line} {trained}/val/red/3.png {trained}/val")
+    assert (result.code, result.err) == (0, "")
+    rows = table("out/predictions.csv")
+    assert list(rows[0]) == ["path", "label", "probability", "blue", "red", "error"]
+    names = sorted(f"{number}.png" for number in range(12))
+    expected = [f"red/{name}" for name in ["3.png"]] + [f"{c}/{name}" for c in ("blue", "red") for name in names]
+    assert [row["path"] for row in rows] == [str(trained / "val" / name) for name in expected]
+    for row in rows:
+        assert row["label"] == max(("blue", "red"), key=lambda name: float(row[name])) == Path(row["path"]).parts[-2]
+        assert float(row["probability"]) == float(row[row["label"]])
+    assert Image.open("out/predictions.png").size == (8 * 140, 4 * (128 + 18 + 12))
+    assert sorted(path.name for path in Path("out").iterdir()) == ["predictions.csv", "predictions.png"]
+
+
+def test_any_kind_of_image_is_prepared_as_in_training(cli, trained):
+    Path("kinds").mkdir()
+    image = Image.new("RGB", (40, 30), (255, 0, 0))
+    image.save("kinds/a.bmp")
+    image.convert("P").save("kinds/b.gif")
+    image.convert("RGBA").save("kinds/c.png")
+    image.save("kinds/d.tiff")
+    image.save("kinds/e.webp", lossless=True)
+    assert cli("predict --ckpt_path last --images kinds --output predictions.csv").code == 0
+    model = Classifier.load_from_checkpoint(RUN / "checkpoints" / "last.ckpt")
+    pixels = torch.tensor([1.0, -1.0, -1.0])[:, None, None].expand(1, 3, 20, 20)
+    expected = model(pixels).softmax(1)[0, 1].item()
+    assert [float(row["red"]) for row in table()] == pytest.approx([expected] * 5, abs=1e-5)
+
+
+def test_an_unreadable_image_gets_its_row_and_the_others_their_labels(cli, trained):
+    (trained / "val" / "red" / "1.png").write_bytes(b"no image")
+    result = cli(f"predict --ckpt_path best --images {trained}/val --output predictions.csv")
+    assert result.code == 1
+    assert result.err.startswith("warning: cannot read the image")
+    assert result.err.count("\n") == 1
+    rows = table()
+    assert len(rows) == 24
+    (bad,) = (row for row in rows if row["error"])
+    assert (Path(bad["path"]).name, bad["label"], bad["red"]) == ("1.png", "", "")
+    assert "cannot read" in bad["error"]
+    assert all(row["label"] in row["path"] for row in rows if row is not bad)
+
+
+def test_the_table_agrees_with_validate(cli, trained):
+    for number in range(4):  # mistakes, so that there is something to agree on
+        shutil.copy(trained / "val" / "red" / f"{number}.png", trained / "val" / "blue" / f"x{number}.png")
+    accuracy = metrics_in(cli("validate --ckpt_path best").out)["val/acc"]
+    cli(f"predict --ckpt_path best --images {trained}/val --output predictions.csv")
+    right = [row["label"] == Path(row["path"]).parts[-2] for row in table()]
+    assert sum(right) / len(right) == pytest.approx(accuracy, abs=1e-6)
+    assert accuracy < 1
+
+
+def test_the_script_is_the_command(process, trained):
+    script = str(REPOSITORY / "scripts" / "predict.py")
+    result = process(script, "--ckpt_path", "best", "--images", f"{trained}/val/blue/0.png", "--top", "1")
+    assert result.code == 0, result.err
+    assert result.out.startswith("blue ")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--images {root}/val", "it needs --ckpt_path"),
+        ("--ckpt_path best", "it needs --images"),
+        ("--ckpt_path best --images nothing.png", "there is no nothing.png"),
+        ("--ckpt_path best --images empty", "empty has no images"),
+        ("--ckpt_path nothing.ckpt --images {root}/val", "there is no checkpoint nothing.ckpt"),
+        ("--ckpt_path best --images {root}/val --top 0", "top 0 is too small"),
+        ("--ckpt_path best --images {root}/val --device cuda:99", "there is no device cuda:99"),
+        ("--ckpt_path best --images {root}/val --outptu x.csv", "--output"),
+        ("--ckpt_path best --images {root}/val --output empty/file/x.csv", "empty/file is a file"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(cli, trained, options, message):
+    Path("empty").mkdir()
+    Path("empty/file").touch()
+    before = sorted(Path().rglob("*"))
+    result = cli(f"predict {options.format(root=trained)}")
+    assert result.code == 2
+    assert message in result.err
+    assert result.err.count("\n") == 1
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_without_a_checkpoint_of_any_run(cli):
+    Image.new("RGB", (4, 4)).save("a.png")
+    result = cli("predict --ckpt_path best --images a.png")
+    assert (result.code, "train first" in result.err) == (2, True)
