@@ -19,7 +19,8 @@ CHARTS = {"loss": "loss", "accuracy": "acc"}
 BLACK, GREEN, RED = "#1f2328", "#1a7f37", "#cf222e"
 
 _SIDE, _GAP, _FONT_SIZE, _LINE = 128, 6, 14, 18  # pixels
-_WIDTH = 1200  # pixels of a grid, so that a browser shows it whole
+_WIDTH = 1200  # pixels of a grid, so that a browser shows it whole, unless a single line is longer
+_LONGEST = 30  # letters of a name beside a confusion matrix
 _NAMED, _COUNTED = 50, 15  # classes up to which a confusion matrix has names at its axes, and counts in its cells
 
 
@@ -87,9 +88,10 @@ def draw_confusion(matrix: Tensor, class_names: Sequence[str]) -> "Figure":
     figure = Figure(figsize=(side + 3, side), layout="constrained")
     cells, bars = figure.subplots(1, 2, width_ratios=(side, 3))
     shares = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
-    plot_confusion_matrix(shares, cells, add_text=False, labels=list(class_names), cmap="Blues")
-    cells.set_xticks(range(classes), class_names, rotation=45, ha="right", fontsize=10)
-    cells.set_yticks(range(classes), class_names, rotation=0, fontsize=10)
+    plot_confusion_matrix(shares, cells, add_text=False, cmap="Blues")
+    names = [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…" for name in class_names]
+    cells.set_xticks(range(classes), names, rotation=45, ha="right", fontsize=10, parse_math=False)
+    cells.set_yticks(range(classes), names, rotation=0, fontsize=10, parse_math=False)
     cells.set(aspect="auto")
     cells.set_xlabel("predicted class", fontsize=12)
     cells.set_ylabel("true class", fontsize=12)

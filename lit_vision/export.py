@@ -1,5 +1,4 @@
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -7,10 +6,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lit_vision.data.download import make_writable
 from lit_vision.errors import UserError
 from lit_vision.models import Classifier, Predictor
 from lit_vision.runs import LOGS, find_checkpoint
+from lit_vision.writing import check_output, whole_file
 
 Format = Literal["state_dict", "onnx", "torch_export"]
 
@@ -38,13 +37,9 @@ def export(ckpt_path: str, format: Format = "state_dict", output: str | None = N
     checkpoint = find_checkpoint(ckpt_path, Path(LOGS), name)
     model = Classifier.load_from_checkpoint(checkpoint)
     path = Path(output) if output else checkpoint.with_suffix(_SUFFIX[format])
-    make_writable(path.parent, "--output")
-    beside = path.with_name(f"{path.name}.tmp{_SUFFIX[format]}")  # torch.export insists on the suffix
-    try:
+    check_output(path, "--output", ".pt2" if format == "torch_export" else None)  # torch.export insists on it
+    with whole_file(path) as beside:
         note = _WRITERS[format](model, beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
     print(f"{path}: {format} of {type(model).__name__}, classes {', '.join(model.class_names)}{note}")
     return path
 

@@ -1,5 +1,6 @@
 import logging
 import sys
+from io import TextIOWrapper
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -14,6 +15,8 @@ def inform(message: str) -> None:
 
 def to_stdout() -> None:
     """Send what runs tell to stdout, without Lightning's own remarks: stderr is for errors and progress bars."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may be any bytes
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     for name, level in (("lit_vision", "INFO"), ("lightning.pytorch", "WARNING"), ("lightning.fabric", "WARNING")):

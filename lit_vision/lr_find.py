@@ -6,9 +6,11 @@ from lightning.pytorch.tuner import Tuner
 
 from lit_vision.errors import UserError
 
+_FEWEST = 20  # steps, of which the finder leaves out ten
+
 
 class TuningTrainer(Trainer):
-    """Lightning's, with its learning-rate finder as one more method that can be a subcommand."""
+    """Customize every aspect of training."""  # stands in --help; what it adds is a method that can be a subcommand
 
     def lr_find(
         self,
@@ -27,6 +29,10 @@ class TuningTrainer(Trainer):
             max_lr: the last one.
             num_training: steps, each with a higher rate than the one before.
         """
+        if num_training < _FEWEST:
+            raise UserError(f"num_training {num_training} is too small: give at least {_FEWEST} with --num_training")
+        if self.fast_dev_run:  # type: ignore[attr-defined]
+            raise UserError("a fast_dev_run finds no learning rate: leave --trainer.fast_dev_run out")
         if not 0 < min_lr < max_lr:
             raise UserError(f"from min_lr {min_lr} to max_lr {max_lr} no rate rises: change --min_lr or --max_lr")
         return Tuner(self).lr_find(

@@ -13,16 +13,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from lit_vision.data.download import make_writable
 from lit_vision.data.images import Resize, list_images, read_image
 from lit_vision.data.transforms import to_unit
 from lit_vision.drawing import Tile, draw_grid
 from lit_vision.errors import UserError
 from lit_vision.models import Classifier, Predictor
 from lit_vision.runs import LOGS, find_checkpoint
+from lit_vision.writing import check_output, whole_file
 
 _BATCH_VALUES = 2**21  # float32 values of one batch, 8 MB: as in evaluation
-_AHEAD = 2  # batches being decoded while one is used
 _GRID = 64  # images
 
 
@@ -76,20 +75,24 @@ def predict(
     paths = [path for image in images for path in _files(Path(image))]
     unreadable = 0
     tiles: list[Tile] = []
-    for file in (output, grid):
+    for option, file, suffix in (("--output", output, None), ("--grid", grid, ".png")):
         if file is not None:
-            make_writable(Path(file).parent, "--output and --grid")
+            check_output(Path(file), option, suffix)
+            if any(Path(file).exists() and path.samefile(file) for path in paths):
+                raise UserError(f"{file} is one of the images: give {option} another name")
     with _table(output, names) as table, tqdm(total=len(paths), unit=" images", leave=False, disable=None) as bar:
         for path, image, probabilities, error in predictions(model, paths, device):
             bar.update()
             if image is None:
                 unreadable += 1
                 tqdm.write(f"warning: {error}", file=sys.stderr)
-                table.writerow([path, *[""] * (2 + len(names)), error])
+                if table is not None:
+                    table.writerow([path, *[""] * (2 + len(names)), error])
                 continue
             guesses = sorted(zip(probabilities, names, strict=True), key=lambda guess: -guess[0])
             probability, label = guesses[0]
-            table.writerow([path, label, probability, *probabilities, ""])
+            if table is not None:
+                table.writerow([path, label, probability, *probabilities, ""])
             if len(paths) == 1 or output is None:
                 words = [f"{label} {probability:.1%}" for probability, label in guesses[:top]]
                 tqdm.write("\n".join(words) if len(paths) == 1 else f"{path}  {', '.join(words)}", file=sys.stdout)
@@ -98,7 +101,8 @@ def predict(
     if output is not None:
         print(f"{output}: {len(paths):,} images")
     if grid is not None and tiles:
-        draw_grid(tiles).save(grid)
+        with whole_file(Path(grid)) as beside:
+            draw_grid(tiles).save(beside)
         print(f"{grid}: {len(tiles)} images")
     return unreadable
 
@@ -168,22 +172,23 @@ def _device(name: str | None) -> torch.device:
     if name is None:
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=name).cpu()  # there are devices that exist and cannot compute
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"there is no device {name} ({error}): use another --device, such as cpu") from error
+    return torch.device(name)
 
 
 @contextmanager
 def _table(path: str | None, class_names: Sequence[str]) -> Iterator[Any]:
-    """A CSV writer whose file is there once it is complete; without a path the rows go nowhere."""
-    beside = Path(os.devnull if path is None else f"{path}.tmp")
-    try:
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "label", "probability", *class_names, "error"])
-            yield writer
-        if path is not None:
-            os.replace(beside, path)
-    finally:
-        if path is not None:
-            beside.unlink(missing_ok=True)
+    """A CSV writer, or None without a path."""
+    if path is None:
+        yield None
+        return
+    # file names may be any bytes, and are written as such
+    with (
+        whole_file(Path(path)) as beside,
+        beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "probability", *class_names, "error"])
+        yield writer

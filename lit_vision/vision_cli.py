@@ -17,7 +17,6 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lit_vision.arguments import EVALUATING, FROM_DATA, SUBCOMMANDS, complete_args
 from lit_vision.callbacks import BestAndLast, EpochBar, History, Pictures, RunPage, TestReport
 from lit_vision.data import ImageDataModule
-from lit_vision.data.download import make_writable
 from lit_vision.errors import Stopped, UserError
 from lit_vision.functions import FUNCTIONS
 from lit_vision.log import inform
@@ -26,6 +25,7 @@ from lit_vision.models import Classifier
 from lit_vision.models.weights import read_checkpoint
 from lit_vision.parse_errors import explain, own_error
 from lit_vision.runs import LOGS, find_checkpoint, run_of
+from lit_vision.writing import make_writable
 
 
 class VisionCLI(LightningCLI):
@@ -146,10 +146,11 @@ class VisionCLI(LightningCLI):
                 callbacks.append(SaveConfigCallback(parser, self._saved_config, overwrite=True))
         else:
             kwargs["enable_checkpointing"] = False
-        if self.subcommand == "test":
+        if self.subcommand == "test" and not options.fast_dev_run:
             tested = Path(
                 self.config[self.subcommand].ckpt_path or self.config[self.subcommand].model.init_args.weights
             )
+            make_writable(tested.parent / "report", "--ckpt_path, beside a file in it")
             callbacks.append(TestReport(tested.parent / "report", tested.name))
         if self.subcommand == "lr-find":
             kwargs["logger"] = kwargs["enable_model_summary"] = False
@@ -240,14 +241,13 @@ class VisionCLI(LightningCLI):
         plot = self._logs / name / "lr_find.png"
         make_writable(plot.parent, "--trainer.default_root_dir")
         finder = self.trainer.lr_find(**kwargs)
-        if not self.trainer.is_global_zero:
-            return
-        save_plot(finder, plot)
         suggestion = finder.suggestion()
         if suggestion is None:
-            raise UserError(f"no learning rate stands out ({plot}): give more --num_training, or another --max_lr")
-        print(f"\nsuggestion {suggestion:.2g}, see {plot}")
-        print(f"next       lit-vision fit --config {name}.yaml --model.lr {suggestion:.2g}")
+            raise UserError("no learning rate stands out: give more --num_training, or another --max_lr")
+        if self.trainer.is_global_zero:
+            save_plot(finder, plot)
+            print(f"\nsuggestion {suggestion:.2g}, see {plot}")
+            print(f"next       lit-vision fit with the same options and --model.lr {suggestion:.2g}")
 
     def _print_summary(self, seconds: float) -> None:
         checkpoint = next((found for found in self.trainer.callbacks if isinstance(found, BestAndLast)), None)  # type: ignore[attr-defined]

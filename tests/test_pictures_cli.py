@@ -5,10 +5,17 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import metrics_in, rows_of
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from torch import nn
+
+from lit_vision.callbacks import RunPage
+from lit_vision.models import SmallCNN
 
 QUICK = "--data.train_size 300 --data.val_size 100 --data.test_size 100 --trainer.accelerator cpu --trainer.max_epochs"
 RUN = Path("lightning_logs/shapes/version_0")
@@ -24,7 +31,7 @@ def hparams(written, name):
 
 
 def test_tensorboard_has_pictures_config_graph_and_hyperparameters(cli):
-    result = cli(f"fit --config shapes.yaml {QUICK} 2 --pictures.every_n_epochs 1 --data.augment [rotate]")
+    result = cli(f"fit --config shapes.yaml {QUICK} 2 --pictures.every_n_validations 1 --data.augment [rotate]")
     assert (result.code, result.err) == (0, "")
     written = events()
     assert {tag: len(written.Images(tag)) for tag in written.Tags()["images"]} == {
@@ -44,13 +51,70 @@ def test_tensorboard_has_pictures_config_graph_and_hyperparameters(cli):
     assert "hp_metric" not in written.Tags()["scalars"]
 
 
-@pytest.mark.parametrize(("every", "count"), [("2", 2), ("0", 0), ("null", 1)])
+@pytest.mark.parametrize(("every", "count"), [("2", 2), ("0", 0), ("null", 1)])  # of 3, and the last is always drawn
 def test_how_often_pictures_are_drawn(cli, every, count):
-    assert cli(f"fit --config shapes.yaml {QUICK} 3 --pictures.every_n_epochs {every}").code == 0
+    assert cli(f"fit --config shapes.yaml {QUICK} 3 --pictures.every_n_validations {every}").code == 0
     written = events()
     shown = written.Tags()["images"]
     assert [tag for tag in PICTURES if tag in shown] == (PICTURES if count else [])
     assert all(len(written.Images(tag)) == count for tag in PICTURES if tag in shown)
+
+
+def test_the_last_validation_is_drawn_wherever_the_run_ends(cli):
+    assert cli(f"fit --config shapes.yaml {QUICK} -1 --trainer.max_steps 9").code == 0
+    assert set(PICTURES) <= set(events().Tags()["images"])
+
+
+def test_class_names_are_text_whatever_they_hold(cli, folders):
+    names = {r"$\frac{$": 3, "a|b": 3, "x" * 200: 3}
+    root = folders({"train": names, "val": names})
+    options = f"--data.root {root} --data.image_size 32 --trainer.max_epochs 1 --trainer.accelerator cpu"
+    assert cli(f"fit --config folder.yaml {options}").code == 0
+    assert cli("test --ckpt_path last").code == 0
+    text = Path("lightning_logs/folder/version_0/checkpoints/report/report.md").read_text()
+    assert r"| a\|b | " in text
+
+
+def test_a_trial_run_writes_no_report(cli):
+    cli(f"fit --config shapes.yaml {QUICK} 1")
+    assert cli("test --ckpt_path last --trainer.fast_dev_run true").code == 0
+    assert not list(RUN.rglob("report.md"))
+
+
+def test_drawing_the_graph_leaves_the_network_as_it_was(tmp_path):
+    class Normed(SmallCNN):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, image):
+            return super().forward(self.norm(image))
+
+    model = Normed()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    page = RunPage("config: 1", {"lr": 1.0})
+    model.trainer = Trainer(logger=TensorBoardLogger(tmp_path), accelerator="cpu")
+    page.on_train_start(model.trainer, model)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("fit --pictures.count 0", "count 0 is too small"),
+        ("fit --pictures.every_n_validations -1", "every_n_validations -1 is too small"),
+        ("lr-find --num_training 0", "num_training 0 is too small"),
+        ("lr-find --min_lr 2", "no rate rises"),
+        ("lr-find --trainer.fast_dev_run true", "fast_dev_run finds no learning rate"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(cli, line, message):
+    result = cli(f"{line} --trainer.accelerator cpu")
+    assert result.code == 2
+    assert message in result.err
+    assert result.err.count("\n") == 1
+    assert not [path for path in Path().rglob("*") if path.is_file()]
 
 
 def test_the_projector_gets_an_embedding_on_request(cli):

@@ -1,4 +1,5 @@
 import csv
+import os
 import shutil
 from pathlib import Path
 
@@ -82,6 +83,16 @@ def test_an_unreadable_image_gets_its_row_and_the_others_their_labels(cli, train
     assert all(row["label"] in row["path"] for row in rows if row is not bad)
 
 
+def test_a_file_name_may_be_any_bytes(process, trained):
+    name = b"\xff\xe3\x81\x82.png"
+    shutil.copy(trained / "val" / "red" / "0.png", os.fsencode(trained / "val" / "red") + b"/" + name)
+    line = f"-m lit_vision predict --ckpt_path best --images {trained}/val/red".split()
+    printed = process(*line, PYTHONUTF8="0", LC_ALL="C", PYTHONIOENCODING="ascii")
+    assert (printed.code, printed.out.count(".png  red "), printed.err) == (0, 13, "")
+    assert process(*line, "--output", "predictions.csv").code == 0
+    assert name in Path("predictions.csv").read_bytes()
+
+
 def test_the_table_agrees_with_validate(cli, trained):
     for number in range(4):  # mistakes, so that there is something to agree on
         shutil.copy(trained / "val" / "red" / f"{number}.png", trained / "val" / "blue" / f"x{number}.png")
@@ -108,6 +119,10 @@ def test_the_script_is_the_command(process, trained):
         ("--ckpt_path best --images empty", "empty has no images"),
         ("--ckpt_path nothing.ckpt --images {root}/val", "there is no checkpoint nothing.ckpt"),
         ("--ckpt_path best --images {root}/val --top 0", "top 0 is too small"),
+        ("--ckpt_path best --images {root}/val --device meta", "there is no device meta"),
+        ("--ckpt_path best --images {root}/val --grid x.jpg", "x.jpg does not end in .png"),
+        ("--ckpt_path best --images {root}/val --output empty", "empty is a folder"),
+        ("--ckpt_path best --images {root}/val --output {root}/val/red/0.png", "0.png is one of the images"),
         ("--ckpt_path best --images {root}/val --device cuda:99", "there is no device cuda:99"),
         ("--ckpt_path best --images {root}/val --outptu x.csv", "--output"),
         ("--ckpt_path best --images {root}/val --output empty/file/x.csv", "empty/file is a file"),

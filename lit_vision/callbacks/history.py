@@ -1,5 +1,4 @@
 import csv
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from lit_vision.callbacks.progress import print_line
 from lit_vision.drawing import draw_curves
+from lit_vision.writing import whole_file
 
 Row = dict[str, float]
 
@@ -109,9 +109,7 @@ def _line(row: Row, max_epochs: int | None) -> str:
 
 
 def _write_csv(rows: Sequence[Row], path: Path) -> None:
-    beside = path.with_suffix(".tmp")
-    with beside.open("w", newline="") as file:
+    with whole_file(path) as beside, beside.open("w", newline="") as file:
         writer = csv.DictWriter(file, [*_COLUMNS, *_TIMES])
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(beside, path)  # a reader, or a crash, never meets half a file

@@ -27,6 +27,10 @@ class Outcome(NamedTuple):
         wrong = self._select(self.predicted != self.label)
         return wrong._select(wrong.probability.argsort(descending=True, stable=True))
 
+    def first(self, count: int) -> "Outcome":
+        """Up to so many from the start."""
+        return Outcome(*(column[:count] for column in self))
+
     def spread(self, count: int) -> "Outcome":
         """Up to so many, evenly over the split: of a set sorted by class, some of each."""
         return self._select(spread(len(self.index), count))

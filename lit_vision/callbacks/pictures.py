@@ -10,6 +10,7 @@ from lit_vision.batch import Batch
 from lit_vision.callbacks.outcome import Outcome, OutcomeCollector, spread
 from lit_vision.callbacks.tensorboard import add_picture, writers
 from lit_vision.drawing import GREEN, RED, Tile, draw_confusion, draw_grid, to_picture
+from lit_vision.errors import UserError
 
 _COLUMNS = 4  # so that text can be read in the narrow cards of TensorBoard, too
 _SHARE = 0.02  # of the run's time
@@ -24,31 +25,40 @@ class Pictures(Callback):
     split, and the confusion matrix with each class' accuracy.
 
     Args:
-        every_n_epochs: epochs between two sets of pictures, of which the last epoch always has one; 0 for none at all.
-            By default as many sets as can be drawn in 2 % of the run's time, and the last.
+        every_n_validations: how many validations lead to one set of pictures; 0 for no pictures at all. By default as
+            many sets are drawn as 2 % of the run's time allow. The last validation of a run always has one.
         count: images in a grid.
         embedding: at the end, show up to 1,000 validation images in the projector, by what the last layer gets of them.
+
+    Raises:
+        UserError: a negative number, or a count of 0.
     """
 
-    def __init__(self, every_n_epochs: int | None = None, count: int = 20, embedding: bool = False) -> None:
-        self.every_n_epochs = every_n_epochs
+    def __init__(self, every_n_validations: int | None = None, count: int = 20, embedding: bool = False) -> None:
+        for name, value, least in (("every_n_validations", every_n_validations or 0, 0), ("count", count, 1)):
+            if value < least:
+                raise UserError(f"{name} {value} is too small: give at least {least} with --pictures.{name}")
+        self.every_n_validations = every_n_validations
         self.count = count
         self.embedding = embedding
         self._collector: OutcomeCollector | None = None
+        self._outcome: Outcome | None = None  # that is not drawn yet
         self._training_shown = False
+        self._validations = 0
         self._start = self._spent = 0.0
         self._needed = _SECONDS
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start anew."""
         self._training_shown = False
+        self._validations = 0
         self._start, self._spent = time.monotonic(), 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Show training images, once a run."""
         loader: Any = trainer.train_dataloader
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if self._training_shown or self.every_n_epochs == 0 or data is None or not hasattr(loader, "pick"):
+        if self._training_shown or self.every_n_validations == 0 or data is None or not hasattr(loader, "pick"):
             return
         self._training_shown = True
         for writer in writers(trainer):
@@ -59,20 +69,10 @@ class Pictures(Callback):
             add_picture(writer, "train/images", grid, trainer.global_step)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Get ready to note what validation finds, if pictures are due."""
-        due = trainer.state.fn == "fit" and not trainer.sanity_checking and self._is_due(trainer)
-        self._collector = OutcomeCollector(trainer.val_dataloaders, pl_module.device) if due else None
-
-    def _is_due(self, trainer: Trainer) -> bool:
-        epoch = trainer.current_epoch + 1
-        if self.every_n_epochs == 0 or not hasattr(trainer.val_dataloaders, "pick"):
-            return False
-        if epoch == trainer.max_epochs:
-            return True
-        if self.every_n_epochs is not None:
-            return epoch % self.every_n_epochs == 0
-        affordable = self._spent + self._needed < _SHARE * (time.monotonic() - self._start)
-        return trainer.strategy.broadcast(affordable)  # all processes collect together, whatever their clocks say
+        """Get ready to note what validation finds."""
+        wanted = trainer.state.fn == "fit" and not trainer.sanity_checking and self.every_n_validations != 0
+        loader = trainer.val_dataloaders
+        self._collector = OutcomeCollector(loader, pl_module.device) if wanted and hasattr(loader, "pick") else None
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
@@ -82,23 +82,40 @@ class Pictures(Callback):
             self._collector.add(batch, outputs)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Draw what was noted."""
+        """Draw what was noted, if it is time to."""
         if self._collector is None:
             return
+        self._outcome, self._collector = self._collector.outcome(trainer), None
+        self._validations += 1
+        if self._is_due():
+            self._draw(trainer, pl_module)
+
+    def _is_due(self) -> bool:
+        if self.every_n_validations is not None:
+            return self._validations % self.every_n_validations == 0
+        return self._spent + self._needed < _SHARE * (time.monotonic() - self._start)
+
+    def _draw(self, trainer: Trainer, pl_module: Any) -> None:
+        """Draw the newest outcome, once."""
         start = time.monotonic()
-        outcome, self._collector = self._collector.outcome(trainer), None
+        outcome, self._outcome = self._outcome, None
+        if outcome is None or not len(outcome.index):
+            return
         names, step = pl_module.class_names, trainer.global_step
+        shown = {"val/images": outcome.spread(self.count), "val/mistakes": outcome.mistakes().first(self.count)}
         for writer in writers(trainer):
-            for tag, shown in (("val/images", outcome.spread(self.count)), ("val/mistakes", outcome.mistakes())):
-                if tiles := prediction_tiles(trainer.val_dataloaders, shown, names, self.count):
-                    add_picture(writer, tag, draw_grid(tiles, _COLUMNS), step)
+            for tag, part in shown.items():
+                tiles = prediction_tiles(trainer.val_dataloaders, part, names)
+                none = Tile(torch.full((3, 1, 1), 255, dtype=torch.uint8), ["no mistakes"], GREEN)
+                add_picture(writer, tag, draw_grid(tiles or [none], _COLUMNS), step)
             matrix = draw_confusion(outcome.confusion(len(names)), names)
             add_picture(writer, "val/confusion", to_picture(matrix), step)
         self._needed = time.monotonic() - start
         self._spent += self._needed
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Show the embedding, if asked to."""
+        """Draw the last validation, and the embedding, if asked to."""
+        self._draw(trainer, pl_module)
         loader: Any = trainer.val_dataloaders
         if not self.embedding or not hasattr(loader, "pick"):
             return
@@ -111,12 +128,12 @@ class Pictures(Callback):
             writer.add_embedding(vectors, names, sprites / 255, trainer.global_step, "val/embedding")
 
 
-def prediction_tiles(loader: Any, outcome: Outcome, class_names: Sequence[str], count: int) -> list[Tile]:
-    """The first images of an outcome with what the network takes them for; in red with the true class where it errs."""
-    batch = loader.pick(outcome.index[:count])
+def prediction_tiles(loader: Any, outcome: Outcome, class_names: Sequence[str]) -> list[Tile]:
+    """Images with what the network takes them for; in red and with the true class where it errs."""
     tiles = []
+    images = loader.pick(outcome.index).image if len(outcome.index) else []
     for image, label, predicted, probability in zip(
-        batch.image, batch.label.tolist(), outcome.predicted.tolist(), outcome.probability.tolist(), strict=False
+        images, outcome.label.tolist(), outcome.predicted.tolist(), outcome.probability.tolist(), strict=True
     ):
         guess = f"{class_names[predicted]} {probability:.0%}"
         wrong = predicted != label

@@ -1,4 +1,5 @@
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lit_vision.callbacks.pictures import prediction_tiles
 from lit_vision.drawing import draw_confusion, draw_grid
 
 _MISTAKES = 32
+_FIGURES = {"precision": multiclass_precision, "recall": multiclass_recall, "f1": multiclass_f1_score}
 
 
 class TestReport(Callback):
@@ -59,7 +61,7 @@ class TestReport(Callback):
             writer.writerows(rows)
         mistakes = outcome.mistakes()
         (self.folder / "mistakes.png").unlink(missing_ok=True)
-        if tiles := prediction_tiles(loader, mistakes, names, _MISTAKES):
+        if tiles := prediction_tiles(loader, mistakes.first(_MISTAKES), names):
             draw_grid(tiles).save(self.folder / "mistakes.png")
         text = _markdown(self.tested, metrics, len(outcome.index), len(mistakes.index), rows)
         (self.folder / "report.md").write_text(text, encoding="utf-8")
@@ -69,11 +71,7 @@ class TestReport(Callback):
 def _per_class(outcome: Outcome, names: Sequence[str]) -> list[dict[str, Any]]:
     figures = {
         name: metric(outcome.predicted, outcome.label, num_classes=len(names), average="none").tolist()
-        for name, metric in (
-            ("precision", multiclass_precision),
-            ("recall", multiclass_recall),
-            ("f1", multiclass_f1_score),
-        )
+        for name, metric in _FIGURES.items()
     }
     support = torch.bincount(outcome.label, minlength=len(names)).tolist()
     return [
@@ -96,7 +94,7 @@ def _markdown(
         "| class | precision | recall | F1 | support |",
         "| --- | ---: | ---: | ---: | ---: |",
         *(
-            f"| {row['class']} | {row['precision']:.4f} | {row['recall']:.4f} | {row['f1']:.4f} | {row['support']:,} |"
+            f"| {_cell(row['class'])} | {' | '.join(f'{row[key]:.4f}' for key in _FIGURES)} | {row['support']:,} |"
             for row in rows
         ),
         "",
@@ -105,3 +103,8 @@ def _markdown(
         shown = f"The {min(mistakes, _MISTAKES)} most confident mistakes" if mistakes > 1 else "The mistake"
         lines += [f"{shown}:", "", f"![{shown}](mistakes.png)", ""]
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Text for a cell of a Markdown table, as it is."""
+    return " ".join(re.sub(r"([\\`*_|<>\[\]$&#~])", r"\\\1", text).split())

@@ -1,8 +1,10 @@
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
 from torch.utils.tensorboard.summary import hparams
 
 from lit_vision.callbacks.tensorboard import writers
@@ -40,10 +42,21 @@ class RunPage(Callback):
             writer.file_writer.add_summary(experiment)
             writer.file_writer.add_summary(start)
             image = pl_module.example_input_array.to(pl_module.device)  # type: ignore[union-attr]
-            with torch.no_grad():  # not checked by a second and a third pass
-                writer.add_graph(torch.jit.trace(pl_module, image, check_trace=False), image)
+            with _in_eval_mode(pl_module), torch.no_grad():
+                trace = torch.jit.trace(pl_module, image, check_trace=False)  # which would take two passes more
+            writer.add_graph(trace, image)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell HParams that the run is complete."""
         for writer in writers(trainer):
             writer.file_writer.add_summary(hparams(self.options, {})[2])
+
+
+@contextmanager
+def _in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """A pass in train mode would move the statistics of BatchNorms, and draw random numbers."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    yield
+    for module in training:
+        module.training = True

@@ -1,7 +1,6 @@
-"""What every data set that is downloaded needs: a folder to write into, and errors that say what to do."""
+"""What every data set that is downloaded needs: errors that say what to do."""
 
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -10,21 +9,6 @@ from pathlib import Path
 from lit_vision.errors import UserError
 
 _SILENCE = 60  # seconds without a byte after which a download counts as broken
-
-
-def make_writable(root: Path, option: str = "--data.root") -> None:
-    """Create a folder if need be, and try to write in it; ``option`` names another.
-
-    Raises:
-        UserError: it is a file, or cannot be written.
-    """
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root):
-            pass
-    except OSError as error:
-        reason = "is a file" if root.is_file() else f"cannot be written ({error.strerror})"
-        raise UserError(f"{root} {reason}: name another folder with {option}") from error
 
 
 @contextmanager

@@ -1,3 +1,5 @@
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -5,10 +7,10 @@ from lit_vision.models.classifier import Classifier
 
 
 class Predictor(nn.Module):
-    """A trained network for use: what it was trained to expect stands inside.
+    """A trained network for use, in eval mode and frozen: what it was trained to expect stands inside.
 
     Args:
-        model: the network.
+        model: the network, which is copied.
     """
 
     mean: Tensor
@@ -16,7 +18,7 @@ class Predictor(nn.Module):
 
     def __init__(self, model: Classifier) -> None:
         super().__init__()
-        self.model = model
+        self.model = copy.deepcopy(model)
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(model.hparams[name])[:, None, None])
         self.eval().requires_grad_(False)

@@ -33,7 +33,7 @@ def test_batches_in_any_order_become_the_split():
 def test_tiles_have_the_images_own_labels():
     index = torch.tensor([4, 2])
     outcome = Outcome(index, torch.tensor([1, 2]), torch.tensor([1, 0]), torch.tensor([0.75, 0.5]))
-    right, wrong = prediction_tiles(loader(), outcome, ["ant", "bee", "cow"], 9)
+    right, wrong = prediction_tiles(loader(), outcome, ["ant", "bee", "cow"])
     assert (right.image.unique().item(), right.lines, right.colour) == (1, ["bee 75%"], GREEN)
     assert (wrong.image.unique().item(), wrong.lines, wrong.colour) == (2, ["ant 50%", "true: cow"], RED)
 
