@@ -1,6 +1,7 @@
 import csv
 import os
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from lit_vision.data.images import Resize, list_images, read_image
+from lit_vision.data.images import WORTH_A_THREAD, Resize, list_images, read_image
 from lit_vision.data.transforms import to_unit
 from lit_vision.drawing import Tile, draw_grid
 from lit_vision.errors import UserError
@@ -133,7 +134,7 @@ def predictions(model: Classifier, paths: Sequence[Path], device: str | None = N
 
 
 def _decoded(paths: Sequence[Path], side: int, resize: Resize) -> Iterator[list[tuple[Path, Tensor | UserError]]]:
-    """Batches of files with their images, or with what is wrong with them; decoded by threads ahead of their use."""
+    """Batches of files with their images, or with what is wrong with them; large ones are decoded by threads ahead."""
 
     def read(path: Path) -> tuple[Path, Tensor | UserError]:
         try:
@@ -146,6 +147,13 @@ def _decoded(paths: Sequence[Path], side: int, resize: Resize) -> Iterator[list[
 
     size = max(1, _BATCH_VALUES // (3 * side**2))
     chunks = (paths[start : start + size] for start in range(0, len(paths), size))
+    start = time.perf_counter()
+    first = read_chunk(next(chunks, []))
+    seconds = time.perf_counter() - start
+    yield first
+    if seconds < WORTH_A_THREAD * len(first):
+        yield from map(read_chunk, chunks)
+        return
     workers = os.cpu_count() or 1
     pool = ThreadPoolExecutor(workers)
     ahead = deque(pool.submit(read_chunk, chunk) for chunk in islice(chunks, workers + 1))

@@ -23,7 +23,8 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", 
 Resize = Literal["exact", "crop"]
 
 _PROBE = 8  # images
-_WORTH_A_THREAD = 0.002  # seconds
+WORTH_A_THREAD = 0.002
+"""Seconds of decoding an image from which threads are faster than one, which the interpreter's lock does not stop."""
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -185,7 +186,7 @@ def decode_all(images: LazyImages, num_workers: int, progress: str | None = None
         for index in probe:
             decode(index)
         seconds = (time.perf_counter() - start) / len(probe)
-        if seconds < _WORTH_A_THREAD or num_workers == 1:
+        if seconds < WORTH_A_THREAD or num_workers == 1:
             for index in range(len(probe), len(images)):
                 decode(index)
                 bar.update()

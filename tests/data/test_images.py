@@ -99,7 +99,7 @@ def test_decode_all_keeps_the_order_with_and_without_threads(tmp_path, monkeypat
         paths.append(tmp_path / f"{shade}.png")
         Image.new("RGB", (4, 4), (shade, 0, 0)).save(paths[-1])
     for worth_a_thread in (0.0, 60.0):
-        monkeypatch.setattr("lit_vision.data.images._WORTH_A_THREAD", worth_a_thread)
+        monkeypatch.setattr("lit_vision.data.images.WORTH_A_THREAD", worth_a_thread)
         decoded = decode_all(ImageFiles(paths, 4, resize=None), num_workers=3)
         assert decoded[:, 0, 0, 0].tolist() == list(range(30))
 
