@@ -20,7 +20,7 @@ from lit_vision.data import ImageDataModule
 from lit_vision.errors import Stopped, UserError
 from lit_vision.functions import FUNCTIONS
 from lit_vision.log import inform
-from lit_vision.lr_find import TuningTrainer, save_plot
+from lit_vision.lr_find import Finding, TuningTrainer
 from lit_vision.models import Classifier
 from lit_vision.models.weights import read_checkpoint
 from lit_vision.parse_errors import explain, own_error
@@ -154,6 +154,7 @@ class VisionCLI(LightningCLI):
             callbacks.append(TestReport(tested.parent / "report", tested.name))
         if self.subcommand == "lr-find":
             kwargs["logger"] = kwargs["enable_model_summary"] = False
+            kwargs["max_epochs"] = -1  # as many as its steps need
         elif options.logger is None or options.logger is True:
             kwargs["logger"] = self._logger()
         try:
@@ -240,14 +241,14 @@ class VisionCLI(LightningCLI):
         name = self.config[self.subcommand].name
         plot = self._logs / name / "lr_find.png"
         make_writable(plot.parent, "--trainer.default_root_dir")
-        finder = self.trainer.lr_find(**kwargs)
-        suggestion = finder.suggestion()
-        if suggestion is None:
-            raise UserError("no learning rate stands out: give more --num_training, or another --max_lr")
+        found = Finding.of(self.trainer.lr_find(**kwargs))
         if self.trainer.is_global_zero:
-            save_plot(finder, plot)
-            print(f"\nsuggestion {suggestion:.2g}, see {plot}")
-            print(f"next       lit-vision fit with the same options and --model.lr {suggestion:.2g}")
+            found.draw(plot)
+        if found.suggestion is None:
+            raise UserError(f"the loss falls nowhere, see {plot}: give more --num_training, or another --max_lr")
+        if self.trainer.is_global_zero:
+            print(f"\nsuggestion {found.suggestion:.2g}, see {plot}")
+            print(f"next       lit-vision fit with the same options and --model.lr {found.suggestion:.2g}")
 
     def _print_summary(self, seconds: float) -> None:
         checkpoint = next((found for found in self.trainer.callbacks if isinstance(found, BestAndLast)), None)  # type: ignore[attr-defined]

@@ -143,10 +143,10 @@ def test_the_report_agrees_with_the_logged_figures(cli):
 
 
 def test_lr_find_suggests_and_leaves_no_run_behind(cli):
-    result = cli(f"lr-find --config shapes.yaml {QUICK} 12 --num_training 40")
+    result = cli("lr-find --config shapes.yaml --trainer.accelerator cpu")
     assert result.code == 0, result.err
     (line,) = (line for line in result.out.splitlines() if line.startswith("suggestion"))
-    assert 1e-6 < float(line.split()[1].rstrip(",")) < 1
+    assert 0.003 < float(line.split()[1].rstrip(",")) < 0.3
     assert sorted(path.name for path in Path("lightning_logs").rglob("*")) == ["lr_find.png", "shapes"]
     assert Image.open("lightning_logs/shapes/lr_find.png").width > 500
     assert not list(Path().glob(".lr_find*"))
