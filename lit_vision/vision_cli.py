@@ -150,7 +150,7 @@ class VisionCLI(LightningCLI):
             tested = Path(
                 self.config[self.subcommand].ckpt_path or self.config[self.subcommand].model.init_args.weights
             )
-            make_writable(tested.parent / "report", "--ckpt_path, beside a file in it")
+            make_writable(tested.parent / "report", "--ckpt_path of a copy in it")
             callbacks.append(TestReport(tested.parent / "report", tested.name))
         if self.subcommand == "lr-find":
             kwargs["logger"] = kwargs["enable_model_summary"] = False

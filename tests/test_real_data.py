@@ -12,10 +12,7 @@ from torchvision import datasets
 from lit_vision.data import CIFAR10DataModule, ImageFolderDataModule
 
 SHARED = REPOSITORY.parent / "shared" / "data"
-pytestmark = [
-    pytest.mark.skipif(not (SHARED / "unpack.py").is_file(), reason="the real images are not here"),
-    pytest.mark.xdist_group("real_data"),  # unpacked once
-]
+pytestmark = pytest.mark.skipif(not (SHARED / "unpack.py").is_file(), reason="the real images are not here")
 
 
 @pytest.fixture(scope="module")
