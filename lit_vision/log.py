@@ -24,4 +24,5 @@ def to_stdout() -> None:
         logger.handlers = [handler]
         logger.propagate = False
         logger.setLevel(level)
-    logging.getLogger("lightning.pytorch.callbacks.model_summary").setLevel("INFO")  # the table of layers
+    for wanted in ("callbacks.model_summary", "profilers.profiler"):  # the table of layers, what a profiler found
+        logging.getLogger(f"lightning.pytorch.{wanted}").setLevel("INFO")

@@ -15,7 +15,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lit_vision.arguments import EVALUATING, FROM_DATA, SUBCOMMANDS, complete_args
-from lit_vision.callbacks import BestAndLast, EpochBar, History, Pictures, RunPage, TestReport
+from lit_vision.callbacks import BestAndLast, EpochBar, History, OneThreadForSmallBatches, Pictures, RunPage, TestReport
+from lit_vision.compiling import explain_compile_errors
 from lit_vision.data import ImageDataModule
 from lit_vision.errors import Stopped, UserError
 from lit_vision.functions import FUNCTIONS
@@ -24,6 +25,7 @@ from lit_vision.lr_find import Finding, TuningTrainer
 from lit_vision.models import Classifier
 from lit_vision.models.weights import read_checkpoint
 from lit_vision.parse_errors import explain, own_error
+from lit_vision.profiling import NoProfiler
 from lit_vision.runs import LOGS, find_checkpoint, run_of
 from lit_vision.writing import make_writable
 
@@ -135,10 +137,12 @@ class VisionCLI(LightningCLI):
             kwargs["enable_progress_bar"] = sys.stdout.isatty()
             if sys.stdout.isatty():
                 callbacks.append(EpochBar())
+        if options.profiler is None:
+            kwargs["profiler"] = NoProfiler()
         if self.subcommand == "fit":
             if options.enable_model_summary is None:
                 callbacks.append(ModelSummary())
-            callbacks += [History(), RunPage(self._dump(), self._options())]
+            callbacks += [History(), RunPage(self._dump(), self._options()), OneThreadForSmallBatches()]
             if options.enable_checkpointing is not False:
                 callbacks.append(BestAndLast())
             if not options.fast_dev_run and options.logger is not False:
@@ -224,7 +228,8 @@ class VisionCLI(LightningCLI):
         inform(f"{type(self.model).__name__} on {type(self.datamodule).__name__}, {folder}")
         new = isinstance(trainer.logger, TensorBoardLogger) and not folder.exists()
         try:
-            trainer.fit(**kwargs)
+            with explain_compile_errors():
+                trainer.fit(**kwargs)
         except Stopped:
             inform(f"\nstopped; go on with  lit-vision fit --ckpt_path {folder / 'checkpoints' / 'last.ckpt'}")
             raise

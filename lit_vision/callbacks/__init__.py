@@ -6,5 +6,6 @@ from lit_vision.callbacks.pictures import Pictures
 from lit_vision.callbacks.progress import EpochBar
 from lit_vision.callbacks.report import TestReport
 from lit_vision.callbacks.run_page import RunPage
+from lit_vision.callbacks.threads import OneThreadForSmallBatches
 
-__all__ = ["BestAndLast", "EpochBar", "History", "Pictures", "RunPage", "TestReport"]
+__all__ = ["BestAndLast", "EpochBar", "History", "OneThreadForSmallBatches", "Pictures", "RunPage", "TestReport"]

@@ -27,6 +27,11 @@ class BestAndLast(ModelCheckpoint):
         self._saved_at = float("-inf")
         self._restore_handler: Callable[[], object] | None = None
 
+    @property
+    def state_key(self) -> str:
+        """Name in checkpoints; Lightning asks for it at every hook."""
+        return "BestAndLast"
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the best so far, if it stands in this run's folder, wherever that was moved since."""
         assert self.dirpath is not None

@@ -48,7 +48,7 @@ class ImageDataModule(LightningDataModule, ABC):
         val_size: images held out of train for validation, the same ones for the same seed; 0 takes the set's own
             second split instead.
         augment: what happens to training images, in this order, drawn anew for each image and epoch: flip (left and
-            right), jitter (brightness, contrast, saturation), rotate (up to 10 degrees).
+            right), translate (up to 2 pixels), jitter (brightness, contrast, saturation), rotate (up to 10 degrees).
         image_size: side in pixels of the square to which images are brought; by default the images' own.
         resize: how: exact stretches the whole image, crop takes the middle square of it as torchvision's weights
             expect (256 pixels, of which the middle 224 are left, and so in proportion).
@@ -174,8 +174,12 @@ class ImageDataModule(LightningDataModule, ABC):
         return LabelledImages(decode_all(images, self.num_workers, progress=f"decoding {split}"), labels)
 
     def _loader(self, split: str, batch_size: int, seed: int | None = None) -> BatchLoader:
+        images, labels = self._splits[split]
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return BatchLoader(*self._splits[split], batch_size, seed, rank, world_size, self.num_workers)
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if not _fits(images, device):
+            device = torch.device("cpu")
+        return BatchLoader(images, labels, batch_size, seed, rank, world_size, self.num_workers, device)
 
     def train_dataloader(self) -> BatchLoader:
         """Batches in an order of each epoch's own."""
@@ -212,3 +216,10 @@ class ImageDataModule(LightningDataModule, ABC):
         if self._scale[0].device != image.device:
             self._scale = self._scale[0].to(image.device), self._scale[1].to(image.device)
         return Batch(normalize(image, *self._scale), batch.label, batch.index)
+
+
+def _fits(images: Tensor | LazyImages, device: torch.device) -> bool:
+    """Whether images in memory leave most of a GPU's memory to the training."""
+    if device.type != "cuda" or not isinstance(images, Tensor):
+        return False
+    return images.nbytes < torch.cuda.mem_get_info(device)[0] / 4

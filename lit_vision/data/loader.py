@@ -52,6 +52,7 @@ class BatchLoader:
         rank: this process' number.
         world_size: the number of processes.
         num_workers: threads that decode where ``images`` is no tensor.
+        device: to which images in memory are copied once, so that their batches are made there.
     """
 
     batch_sampler = None  # as a DataLoader with a sampler; the Trainer looks at both
@@ -65,6 +66,7 @@ class BatchLoader:
         rank: int = 0,
         world_size: int = 1,
         num_workers: int = 1,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.images = images
         self.labels = labels
@@ -73,10 +75,12 @@ class BatchLoader:
         self.rank = rank
         self.world_size = world_size
         self.num_workers = num_workers
+        self.device = torch.device(device)
         self.bank: Tensor | None = None
         """(N, width) float32: what batches get in the place of images, once a model has computed their features."""
         self._resume: dict[str, int] = {}
         self._yielded = 0
+        self._resident: tuple[Tensor, Tensor, Tensor] | None = None  # what was copied, and images and labels there
 
     def __len__(self) -> int:
         return ceil(len(self.labels) / (self.batch_size * self.world_size))
@@ -86,7 +90,10 @@ class BatchLoader:
         # announces the epoch.
         resume, self._resume = self._resume, {}
         start = resume.get("batch", 0) if resume.get("epoch") == self.sampler.epoch else 0
-        steps = self.sampler.tensor().split(self.batch_size * self.world_size)[start:]
+        order = self.sampler.tensor()
+        if self.bank is not None or isinstance(self.images, Tensor):
+            order = order.to(self.device)
+        steps = order.split(self.batch_size * self.world_size)[start:]
         self._yielded = start
         for batch in self._load(step[self.rank :: self.world_size] for step in steps):
             self._yielded += 1
@@ -125,8 +132,11 @@ class BatchLoader:
     def _load(self, indices: Iterator[Tensor]) -> Iterator[Batch]:
         images = self.images if self.bank is None else self.bank
         if isinstance(images, Tensor):
+            if self._resident is None or self._resident[0] is not images:
+                self._resident = images, images.to(self.device), self.labels.to(self.device)
+            _, images, labels = self._resident
             for index in indices:
-                yield Batch(images.index_select(0, index), self.labels[index], index)
+                yield Batch(images.index_select(0, index), labels[index], index)
             return
         pool = ThreadPoolExecutor(self.num_workers)
         ahead: deque[tuple[Tensor, list[Future[Tensor]]]] = deque()

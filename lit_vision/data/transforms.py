@@ -12,12 +12,21 @@ from lit_vision.data.draws import draw_uniform
 Draw = Callable[[str], Tensor]
 """Gives (N,) float32 in [0, 1) for a name: one number for each image of the batch."""
 
-Augmentation = Literal["flip", "jitter", "rotate"]
+Augmentation = Literal["flip", "translate", "jitter", "rotate"]
 
 
 def flip(image: Tensor, draw: Draw) -> Tensor:
     """Mirror left and right with probability 1/2; image (N, 3, H, W)."""
     return torch.where((draw("flip") < 0.5)[:, None, None, None], image.flip(-1), image)
+
+
+def translate(image: Tensor, draw: Draw, pixels: int = 2) -> Tensor:
+    """Move by up to +-pixels along each axis, mirroring what is moved in; image (N, 3, H, W) with H, W > pixels."""
+    places = 2 * pixels + 1
+    down, right = ((draw(name) * places).long() for name in ("down", "right"))
+    padded = F.pad(image, (pixels, pixels, pixels, pixels), mode="reflect")
+    windows = padded.unfold(2, image.shape[2], 1).unfold(3, image.shape[3], 1)  # (N, 3, places, places, H, W), a view
+    return windows[torch.arange(len(image), device=image.device), :, down, right]
 
 
 def jitter(image: Tensor, draw: Draw, strength: float = 0.2) -> Tensor:
@@ -49,7 +58,7 @@ def rotate(image: Tensor, draw: Draw, degrees: float = 10.0) -> Tensor:
     return F.grid_sample(image, F.affine_grid(matrix, list(image.shape), align_corners=False), align_corners=False)
 
 
-_FUNCTIONS = {"flip": flip, "jitter": jitter, "rotate": rotate}
+_FUNCTIONS = {"flip": flip, "translate": translate, "jitter": jitter, "rotate": rotate}
 assert set(_FUNCTIONS) == set(get_args(Augmentation))
 
 
@@ -65,12 +74,12 @@ def augment(image: Tensor, names: Sequence[Augmentation], index: Tensor, seed: i
     """
     for name in names:
         image = _FUNCTIONS[name](image, lambda draw: draw_uniform(index, seed, "augment", epoch, draw))
-    return image
+    return image.contiguous(memory_format=torch.channels_last)  # as to_unit made it; not all of them keep that
 
 
 def to_unit(image: Tensor) -> Tensor:
-    """(N, 3, H, W) uint8 to float32 in [0, 1]."""
-    return image.to(torch.float32).div_(255)
+    """(N, 3, H, W) uint8 to float32 in [0, 1], in channels-last memory, which convolutions are faster with."""
+    return image.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
 
 def normalize(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:

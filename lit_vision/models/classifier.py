@@ -1,7 +1,8 @@
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from lit_vision.batch import Batch
 from lit_vision.errors import UserError
 from lit_vision.models.weights import check_fits, read_checkpoint, read_weights
+
+Schedule = Literal["constant", "one_cycle"]
 
 
 class Totals:
@@ -58,9 +61,13 @@ class Classifier(LightningModule, ABC):
         mean: per channel, what was subtracted from inputs in [0, 1]; the command line takes it from the data.
         std: per channel, what divided them; the command line takes it from the data.
         resize: how images of another size were brought to ``image_size``; the command line takes it from the data.
-        lr: learning rate of SGD.
+        lr: learning rate of SGD; of a schedule the highest.
         momentum: of SGD.
         weight_decay: of SGD.
+        nesterov: whether the momentum is Nesterov's.
+        schedule: of the learning rate: constant, or one_cycle, which rises from a 25th of ``lr`` during the first 10 %
+            of the run's steps and falls to nothing until its end.
+        compile: let torch.compile make faster code for the network, after some seconds up to a minute at the start.
     """
 
     def __init__(
@@ -73,18 +80,35 @@ class Classifier(LightningModule, ABC):
         lr: float = 0.001,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
+        nesterov: bool = False,
+        schedule: Schedule = "constant",
+        compile: bool = False,
     ) -> None:
         super().__init__()
         for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
             if value < 0:
                 raise UserError(f"{name} {value} is negative: give at least 0 with --model.{name}")
+        if nesterov and not momentum:
+            raise UserError("nesterov needs momentum: give --model.momentum more than 0")
         self.save_hyperparameters(ignore=["weights"])  # the checkpoint has better ones
         self.class_names = list(class_names)
         self.lr = lr
         self.momentum = momentum
         self.weight_decay = weight_decay
+        self.nesterov = nesterov
+        self.schedule = schedule
+        self.compiled = compile  # Module.compile is the method that does it
         self.trained = False  # True once weights for these very classes are loaded
         self._totals: dict[str, Totals] = {}
+        self._steps = 1.0  # of the run
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if (
+            name == "_current_fx_name"
+        ):  # Lightning notes every hook's name; Module looks for parameters and buffers first
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     @property  # type: ignore[misc]
     def example_input_array(self) -> Tensor:
@@ -114,7 +138,35 @@ class Classifier(LightningModule, ABC):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """SGD over all parameters that are to be trained."""
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
+        return torch.optim.SGD(parameters, **self._sgd_options())
+
+    def _sgd_options(self) -> dict[str, Any]:
+        trainer = self._trainer
+        device = self.device if trainer is None else trainer.strategy.root_device
+        # One kernel for all parameters; but with mixed precision Lightning does not clip gradients for it.
+        fused = device.type in ("cpu", "cuda") and not (trainer and trainer.gradient_clip_val)
+        options = {"lr": self.lr, "momentum": self.momentum, "weight_decay": self.weight_decay}
+        return {**options, "nesterov": self.nesterov, "fused": fused}
+
+    def on_train_start(self) -> None:
+        """Learn how long the run is, and compile."""
+        self._steps = self.trainer.estimated_stepping_batches
+        if self.schedule != "constant" and math.isinf(self._steps):
+            raise UserError(f"the schedule {self.schedule} needs an end: give --trainer.max_epochs or max_steps")
+        if self.compiled:
+            self.compile()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the learning rate of a schedule.
+
+        It is a function of the step alone and needs no scheduler: there is no state to lose, and a run that goes on has
+        the rate that its own lr and length call for.
+        """
+        if self.schedule == "constant" or self.trainer.lr_scheduler_configs:  # those of lr-find
+            return
+        lr = self.lr * one_cycle(self.trainer.global_step / self._steps)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = lr
 
     # Steps
 
@@ -208,10 +260,9 @@ class Classifier(LightningModule, ABC):
         if "train_totals" in checkpoint:
             self._totals["train"] = Totals()
             self._totals["train"].load_state_dict(checkpoint["train_totals"])
-        options = {"lr": self.lr, "momentum": self.momentum, "weight_decay": self.weight_decay}
         for state in checkpoint.get("optimizer_states", []):
             for group in state["param_groups"]:
-                group.update({name: value for name, value in options.items() if name in group})
+                group.update({name: value for name, value in self._sgd_options().items() if name in group})
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]  # needs nothing but the file
@@ -241,6 +292,21 @@ class Classifier(LightningModule, ABC):
 def _subclasses(cls: type) -> list[type]:
     children: list[type] = cls.__subclasses__()
     return [found for child in children for found in (child, *_subclasses(child))]
+
+
+def one_cycle(progress: float, rise: float = 0.1, start: float = 0.04) -> float:
+    """The share of the highest learning rate: straight up from ``start`` to 1, and straight down to 0.
+
+    After Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates", 2018.
+
+    Args:
+        progress: of the run, in [0, 1].
+        rise: part of the run until the highest rate.
+        start: share to start from.
+    """
+    if progress < rise:
+        return start + (1 - start) * progress / rise
+    return max(0.0, (1 - progress) / (1 - rise))
 
 
 def init_linear(module: nn.Module) -> None:

@@ -109,6 +109,7 @@ class TransferClassifier(Classifier):
 
     def on_train_start(self) -> None:
         """Fill the bank where an epoch is resumed in its middle, which has no start of its own."""
+        super().on_train_start()
         if self.images_seen:
             self._use_bank(self.trainer.train_dataloader)
 

@@ -95,3 +95,13 @@ def test_decoding_ahead_gives_the_same_batches():
         BatchLoader(IMAGES, LABELS, 4, seed=0), BatchLoader(Slow(IMAGES), LABELS, 4, seed=0, num_workers=3), strict=True
     ):
         assert all(torch.equal(a, b) for a, b in zip(whole, streamed, strict=True))
+
+
+def test_batches_are_made_on_the_device_that_holds_the_images():
+    loader = BatchLoader(IMAGES, LABELS, 4, seed=0, device="meta")  # which has shapes and no values
+    batches = list(loader)
+    assert {tensor.device.type for batch in batches for tensor in batch} == {"meta"}
+    assert [len(batch.label) for batch in batches] == [4, 4, 4, 4, 4, 3]
+    assert loader.pick(torch.tensor([3])).image.device.type == "cpu"
+    streamed = next(iter(BatchLoader(Slow(IMAGES), LABELS, 4, seed=0, device="meta")))
+    assert streamed.image.device.type == "cpu"

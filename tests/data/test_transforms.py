@@ -2,7 +2,7 @@ import pytest
 import torch
 import torchvision.transforms.v2.functional as TF
 
-from lit_vision.data.transforms import augment, flip, jitter, normalize, rotate, to_unit
+from lit_vision.data.transforms import augment, flip, jitter, normalize, rotate, to_unit, translate
 
 IMAGE = torch.rand(64, 3, 16, 24, generator=torch.Generator().manual_seed(0))
 INDEX = torch.arange(64)
@@ -20,6 +20,23 @@ def test_flip_is_torchvisions_and_per_sample():
     assert 16 < flipped.sum() < 48
 
 
+def test_translate_moves_whole_pixels_and_mirrors_the_border():
+    assert torch.equal(translate(IMAGE, fixed(down=0.5, right=0.5)), IMAGE)
+    moved = translate(IMAGE, fixed(down=0.99, right=0.0))  # two up, two to the right
+    padded = TF.pad(IMAGE, [2, 2, 2, 2], padding_mode="reflect")
+    assert torch.equal(moved, padded[:, :, 4:, :24])
+    assert torch.equal(moved[:, :, :-2, 2:], IMAGE[:, :, 2:, :-2])
+
+
+def test_translate_draws_every_place_alike():
+    corner = torch.zeros(5000, 3, 9, 9)
+    corner[:, :, 4, 4] = 1
+    counts = augment(corner, ["translate"], torch.arange(5000), 0, 0)[:, 0].sum(0)
+    assert torch.equal(counts > 0, torch.nn.functional.pad(torch.ones(5, 5), (2, 2, 2, 2)) > 0)
+    assert counts[2:7, 2:7].min() > 150  # of 200 expected
+    assert counts.max() < 250
+
+
 def test_rotate_is_torchvisions():
     upper = rotate(IMAGE, fixed(rotate=1.0))
     expected = TF.rotate(IMAGE, 10.0, interpolation=TF.InterpolationMode.BILINEAR)
@@ -33,13 +50,14 @@ def test_jitter_is_torchvisions():
     torch.testing.assert_close(jitter(IMAGE, fixed(**draws)), expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["flip", "jitter", "rotate"])
+@pytest.mark.parametrize("name", ["flip", "translate", "jitter", "rotate"])
 def test_draws_are_per_image_and_do_not_depend_on_the_batch(name):
     whole = augment(IMAGE, [name], INDEX, 0, 3)
     part = augment(IMAGE[10:13], [name], INDEX[10:13], 0, 3)
     torch.testing.assert_close(part, whole[10:13])
     same = IMAGE[:1].expand(64, -1, -1, -1)
-    assert len(augment(same, [name], INDEX, 0, 0).flatten(1).unique(dim=0)) == (2 if name == "flip" else 64)
+    kinds = len(augment(same, [name], INDEX, 0, 0).flatten(1).unique(dim=0))
+    assert kinds >= {"flip": 2, "translate": 20}.get(name, 64)
     assert not torch.equal(whole, augment(IMAGE, [name], INDEX, 0, 4))
     assert not torch.equal(whole, augment(IMAGE, [name], INDEX, 1, 3))
     assert whole.min() >= 0

@@ -107,3 +107,55 @@ def test_checkpoints_that_do_not_fit(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             Classifier.load_from_checkpoint(tmp_path / name)
+
+
+def rates(trainer_options, resume=None, **options):
+    """The learning rate of every step."""
+    seen = []
+
+    class Watched(SmallCNN):
+        def training_step(self, batch, batch_idx):
+            seen.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+            return super().training_step(batch, batch_idx)
+
+    trainer = Trainer(**QUIET, enable_checkpointing=False, **trainer_options)
+    model = Watched(class_names=NAMES, image_size=16, **options)
+    trainer.fit(model, batches([4] * 10), ckpt_path=resume, weights_only=True)
+    return seen, trainer
+
+
+def test_one_cycle_rises_and_falls_over_the_whole_run():
+    seen, _ = rates({"max_epochs": 2}, lr=1.0, schedule="one_cycle")
+    assert seen[0] == pytest.approx(0.04)
+    assert seen[1] == pytest.approx(0.52)
+    assert seen[2] == 1.0 == max(seen)
+    assert seen[11] == pytest.approx(0.5)
+    assert seen[19] == pytest.approx(1 / 18)
+    assert rates({"max_steps": 10}, lr=1.0, schedule="one_cycle")[0] == pytest.approx(seen[::2])
+    accumulated, _ = rates({"max_epochs": 2, "accumulate_grad_batches": 2}, lr=1.0, schedule="one_cycle")
+    assert accumulated[::2] == pytest.approx(seen[::2])
+
+
+def test_a_schedule_that_goes_on_has_the_lr_and_length_of_its_own_run(tmp_path):
+    path = tmp_path / "x.ckpt"
+    _, trainer = rates({"max_epochs": 1}, lr=1.0, schedule="one_cycle")
+    trainer.save_checkpoint(path)
+    longer, _ = rates({"max_epochs": 4}, path, lr=0.1, schedule="one_cycle")
+    assert longer == pytest.approx(rates({"max_epochs": 4}, lr=0.1, schedule="one_cycle")[0][10:])
+    constant, _ = rates({"max_epochs": 2}, path, lr=0.3)
+    assert constant == [0.3] * 10
+
+
+def test_a_schedule_needs_an_end():
+    with pytest.raises(UserError, match=r"--trainer\.max_epochs"):
+        rates({"max_epochs": -1, "max_time": "00:00:01:00"}, schedule="one_cycle")
+
+
+def test_the_optimizer_is_fused_and_clips_where_it_must():
+    _, trainer = rates({"max_epochs": 1}, momentum=0.5, nesterov=True)
+    group = trainer.optimizers[0].param_groups[0]
+    assert (group["fused"], group["nesterov"], group["momentum"]) == (True, True, 0.5)
+    _, trainer = rates({"max_epochs": 1, "gradient_clip_val": 0.5, "precision": "bf16-mixed"})
+    assert not trainer.optimizers[0].param_groups[0]["fused"]
+    with pytest.raises(UserError, match="nesterov needs momentum"):
+        small(nesterov=True, momentum=0.0)

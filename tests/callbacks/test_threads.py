@@ -1,0 +1,51 @@
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from lit_vision.callbacks import OneThreadForSmallBatches
+from lit_vision.data import ShapesDataModule
+from lit_vision.models import SmallCNN
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+class Watch(Callback):
+    def __init__(self, fail=False):
+        self.seen = {"train": set(), "val": set()}
+        self.fail = fail
+
+    def on_train_batch_end(self, *_):
+        self.seen["train"].add(torch.get_num_threads())
+        if self.fail:
+            raise RuntimeError("stop")
+
+    def on_validation_batch_end(self, *_):
+        self.seen["val"].add(torch.get_num_threads())
+
+
+def fit(batch_size, watch):
+    data = ShapesDataModule(train_size=120, test_size=20, val_size=20, batch_size=batch_size)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    callbacks = [OneThreadForSmallBatches(), watch]
+    Trainer(max_epochs=2, accelerator="cpu", enable_checkpointing=False, callbacks=callbacks, **quiet).fit(
+        SmallCNN(class_names=data.class_names), data
+    )
+    return watch.seen
+
+
+def test_small_batches_are_trained_in_one_thread_and_all_else_in_all(two_threads):
+    assert fit(4, Watch()) == {"train": {1}, "val": {2}}
+    assert torch.get_num_threads() == 2
+    assert fit(50, Watch()) == {"train": {2}, "val": {2}}
+
+
+def test_threads_are_given_back_when_training_fails(two_threads):
+    with pytest.raises(RuntimeError, match="stop"):
+        fit(4, Watch(fail=True))
+    assert torch.get_num_threads() == 2
