@@ -1,0 +1,102 @@
+"""What the benchmark measures of lit-vision, as its users run it.
+
+Every function is meant to be called in a process of its own.
+"""
+
+import csv
+import os
+import re
+import resource
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import torch
+
+from lit_vision.cli import main
+from lit_vision.data.images import list_images
+from lit_vision.data.loader import BatchLoader
+from lit_vision.memory import keep_freed_memory
+from lit_vision.models import SmallCNN
+from lit_vision.predict import predictions
+
+TARGET = 0.606
+"""Accuracy that notebook 1 reports."""
+
+
+def _fit(arguments: Sequence[str]) -> tuple[list[dict[str, str]], float]:
+    """The rows of metrics.csv, and the seconds that ``lit-vision fit`` says it took."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()):
+            code = main(["fit", "--name", "run", *arguments])
+        if code:
+            raise RuntimeError(f"lit-vision fit {' '.join(arguments)} ended with {code}")
+        with open("lightning_logs/run/version_0/metrics.csv") as table:
+            rows = list(csv.DictReader(table))
+        os.chdir("/")
+    return rows, float(re.findall(r"^time +([\d.]+) s$", out.getvalue(), re.MULTILINE)[0])
+
+
+def notebook_1(arguments: Sequence[str], steps: int) -> dict[str, float]:
+    """Notebook 1's recipe with all that a run on a terminal shows and writes."""
+    shown = ["--trainer.callbacks", "EpochBar", "--trainer.enable_progress_bar", "true"]
+    limit = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", str(steps)]
+    row = _fit(["--config", "cifar.yaml", *arguments, "--data.val_size", "0", *shown, *limit])[0][0]
+    epoch, train = float(row["time/epoch"]), 4 * steps / float(row["time/images_per_second"])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return {"step": 1000 * train / steps, "validation": epoch - train, "epoch": epoch, "peak memory": peak}
+
+
+def time_to_target(arguments: Sequence[str]) -> dict[str, float]:
+    """cifar_fast.yaml until its validation reaches the notebook's accuracy."""
+    stop = ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor", "val/acc"]
+    stop += ["--trainer.callbacks.mode", "max", "--trainer.callbacks.patience", "1000"]
+    stop += ["--trainer.callbacks.stopping_threshold", str(TARGET)]
+    rows = _fit(["--config", "cifar_fast.yaml", *arguments, *stop])[0]
+    if float(rows[-1]["val/acc"]) < TARGET:
+        return {"fit": float("nan")}
+    return {"fit": sum(float(row["time/epoch"]) for row in rows)}
+
+
+def notebook_2(folder: Path, epochs: int) -> dict[str, float]:
+    """Notebook 2's recipe: everything from the files to the checkpoints."""
+    data = ["--data", "ImageFolderDataModule", "--data.root", str(folder), "--data.image_size", "224"]
+    more = ["--model.weights", "null", "--trainer.max_epochs", str(epochs)]
+    return {"fit": _fit(["--config", "hymenoptera.yaml", *data, *more])[1]}
+
+
+def loader(splits: Path) -> dict[str, float]:
+    """Images per second in batches of 512, milliseconds for a batch of 4."""
+    images, labels = torch.load(splits, weights_only=True)["train"]
+    keep_freed_memory()  # as every command does
+    found = {}
+    for batch_size, epochs in ((512, 10), (4, 1)):
+        batches = BatchLoader(images, labels, batch_size, seed=0)
+        start = time.perf_counter()
+        for epoch in range(epochs):
+            batches.sampler.set_epoch(epoch)
+            for _ in batches:
+                pass
+        found[batch_size] = (time.perf_counter() - start) / (epochs * len(labels))
+    return {"512": 1 / found[512], "4": 4000 * found[4]}
+
+
+def predict(folder: Path) -> dict[str, float]:
+    """Predictions of files."""
+    model, files = SmallCNN(), list_images(folder)
+    start = time.perf_counter()
+    for _ in predictions(model, files):
+        pass
+    return {"files": len(files) / (time.perf_counter() - start)}
+
+
+def start(started: float) -> dict[str, float]:
+    """From the start of the process to the first training batch."""
+    arrived: list[float] = []
+    SmallCNN.on_train_batch_start = lambda *_: arrived.append(time.time())  # type: ignore[method-assign]
+    _fit(["--config", "shapes.yaml", "--data.train_size", "1064", "--trainer.max_epochs", "1"])
+    return {"first batch": arrived[0] - started}

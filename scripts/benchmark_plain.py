@@ -1,0 +1,200 @@
+"""What the benchmark compares with: plain PyTorch as in the notebooks, and the least that there is to do.
+
+Every function is meant to be called in a process of its own.
+"""
+
+import resource
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import datasets, models, transforms
+
+_TO_TENSOR = [transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)]
+
+
+def _device() -> torch.device:
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def _wait() -> None:
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+
+
+def init_linear(module: nn.Module) -> None:
+    """Xavier uniform weights and no bias, for every Linear."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
+def small_cnn() -> nn.Module:
+    """Notebook 1's network."""
+    network = nn.Sequential(
+        *(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+        *(nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 120), nn.ReLU(), nn.Linear(120, 10)),
+    )
+    return network.apply(init_linear).to(_device())
+
+
+class Pixels(Dataset[tuple[Tensor, int]]):
+    """Images in memory, made ready one by one as torchvision's CIFAR10 does.
+
+    Args:
+        images: (N, 3, H, W) uint8.
+        labels: (N,) int64.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images: np.ndarray = images.permute(0, 2, 3, 1).contiguous().numpy()
+        self.labels: list[int] = labels.tolist()
+        self.transform = transforms.Compose(_TO_TENSOR)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
+
+
+def _epoch(
+    network: nn.Module, optimizer: torch.optim.Optimizer | None, batches: Iterable[tuple[Tensor, Tensor]], steps: int
+) -> float:
+    """Seconds of up to so many steps: with an optimizer of training, without one of validation."""
+    start, loss_sum, correct = time.perf_counter(), 0.0, 0
+    network.train(optimizer is not None)
+    for step, (images, labels) in enumerate(batches):
+        if step == steps:
+            break
+        images, labels = images.to(_device()), labels.to(_device())
+        logits = network(images)
+        loss = F.cross_entropy(logits, labels)
+        if optimizer is not None:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        loss_sum += loss.item()
+        correct += (logits.argmax(1) == labels).sum().item()
+    return time.perf_counter() - start
+
+
+def notebook_1(splits: Path, steps: int) -> dict[str, float]:
+    """A part of an epoch in batches of 4, and a whole validation.
+
+    Args:
+        splits: file with the images and labels of train and val.
+        steps: of training.
+
+    Returns:
+        Milliseconds: step. Seconds: validation, and epoch, which is both. GB: peak memory.
+    """
+    data = torch.load(splits, weights_only=True)
+    network = small_cnn()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9)
+    train = _epoch(network, optimizer, DataLoader(Pixels(*data["train"]), 4, shuffle=True, num_workers=2), steps)
+    validation = _epoch(network, None, DataLoader(Pixels(*data["val"]), 4, num_workers=2), -1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return {
+        "step": 1000 * train / steps,
+        "validation": validation,
+        "epoch": train + validation,
+        "peak memory": peak,
+    }
+
+
+def bare_loop(splits: Path, steps: int) -> dict[str, float]:
+    """The same steps with all images ready in memory, and nothing counted: the limit of what eager PyTorch can do.
+
+    Args:
+        splits: as for :func:`notebook_1`.
+        steps: of training.
+
+    Returns:
+        Milliseconds: step.
+    """
+    pixels, labels = torch.load(splits, weights_only=True)["train"]
+    images = pixels.to(_device()).float().div_(127.5).sub_(1)
+    labels = labels.to(_device())
+    network = small_cnn()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9)
+    order = torch.randperm(len(images)).to(_device()).split(4)[:steps]
+    start = time.perf_counter()
+    for index in order:
+        loss = F.cross_entropy(network(images[index]), labels[index])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    _wait()
+    return {"step": 1000 * (time.perf_counter() - start) / len(order)}
+
+
+def notebook_2(folder: Path, epochs: int) -> dict[str, float]:
+    """ResNet18, frozen, with a new head: every image is decoded and passes the network in every epoch.
+
+    Args:
+        folder: with train/CLASS/* and val/CLASS/*.
+        epochs: of training and validation.
+
+    Returns:
+        Seconds: fit.
+    """
+    transform = transforms.Compose([transforms.Resize((224, 224)), *_TO_TENSOR])
+    train = DataLoader(datasets.ImageFolder(str(folder / "train"), transform), 32, shuffle=True)
+    val = DataLoader(datasets.ImageFolder(str(folder / "val"), transform), 32)
+    network = models.resnet18(weights=None).requires_grad_(False)
+    network.fc = nn.Linear(512, 2)
+    network.fc.apply(init_linear)
+    network.to(_device())
+    optimizer = torch.optim.SGD(network.fc.parameters(), lr=0.001, momentum=0.9)
+    return {"fit": sum(_epoch(network, optimizer, train, -1) + _epoch(network, None, val, -1) for _ in range(epochs))}
+
+
+def loader(splits: Path) -> dict[str, float]:
+    """Training images through a DataLoader, up to 20,000 of them.
+
+    Args:
+        splits: as for :func:`notebook_1`.
+
+    Returns:
+        512: images per second in batches of 512; 4: milliseconds for a batch of 4.
+    """
+    images, labels = torch.load(splits, weights_only=True)["train"]
+    data = Pixels(images[:20_000], labels[:20_000])
+    found = {}
+    for batch_size in (512, 4):
+        start = time.perf_counter()
+        for _ in DataLoader(data, batch_size, shuffle=True, num_workers=2):
+            pass
+        found[batch_size] = (time.perf_counter() - start) / len(data)
+    return {"512": 1 / found[512], "4": 4000 * found[4]}
+
+
+def predict(folder: Path) -> dict[str, float]:
+    """Images per second, files, of a folder with classes, in batches of 4 through a DataLoader."""
+    data = datasets.ImageFolder(str(folder), transforms.Compose(_TO_TENSOR))
+    network = small_cnn().eval()
+    start = time.perf_counter()
+    with torch.no_grad():
+        for images, _ in DataLoader(data, 4, num_workers=2):
+            network(images.to(_device())).softmax(1).tolist()
+    return {"files": len(data) / (time.perf_counter() - start)}
+
+
+def start(started: float) -> dict[str, float]:
+    """Seconds until the first batch is there.
+
+    Args:
+        started: when the process was, by ``time.time``.
+    """
+    data = Pixels(torch.zeros(64, 3, 32, 32, dtype=torch.uint8), torch.zeros(64, dtype=torch.int64))
+    small_cnn()
+    next(iter(DataLoader(data, 4, shuffle=True, num_workers=2)))
+    return {"first batch": time.time() - started}

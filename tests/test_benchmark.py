@@ -1,0 +1,53 @@
+import importlib
+import json
+import math
+import os
+import sys
+from statistics import median
+
+import pytest
+from conftest import REPOSITORY
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """The script, with measurements in this process instead of new ones."""
+    monkeypatch.syspath_prepend(str(REPOSITORY / "scripts"))
+    script = importlib.import_module("benchmark")
+
+    def here(module, function, *arguments):
+        folder = os.getcwd()
+        try:
+            return getattr(importlib.import_module(module), function)(*arguments)
+        finally:
+            os.chdir(folder)
+
+    monkeypatch.setattr(script, "alone", here)
+    monkeypatch.setattr(script, "QUICK", script.Options(1, steps=6, cifar=10, pictures=2, photos=4, target=False))
+    return script
+
+
+def test_benchmark_measures_both_sides_on_the_same_images(benchmark, monkeypatch, capsys):
+    from lit_vision.models import SmallCNN
+
+    monkeypatch.setattr(SmallCNN, "on_train_batch_start", SmallCNN.on_train_batch_start)  # which `start` replaces
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--quick"])
+    benchmark.main()
+    text = capsys.readouterr().out
+    with open("benchmark.json") as file:
+        found = json.load(file)
+    assert found["machine"]["cores"] == os.cpu_count()
+    assert {"torch", "lightning", "lit-vision", "cpu"} <= found["machine"].keys()
+    for row in found["rows"]:
+        assert row["case"] in text
+        assert len(row["plain"]) == len(row["ours"]) == 1
+        assert all(figure > 0 and math.isfinite(figure) for figure in row["plain"] + row["ours"])
+    assert [len(row["bare"]) for row in found["rows"]] == [1] + [0] * (len(found["rows"]) - 1)
+
+
+def test_figures_are_medians_and_speedup_is_the_right_way_round(benchmark):
+    slower = benchmark.Row("a step", "ms", [6.0, 9.0, 100.0], [3.0, 2.0, 4.0], [2.0])
+    assert slower.speedup == 3.0
+    assert benchmark.Row("a loader", "images/s", [10.0], [40.0], []).speedup == 4.0
+    text = benchmark.table([slower])
+    assert all(cell in text for cell in (f"{median([6.0, 9.0, 100.0]):.2f} ms", "3.0x", "1.50 of it"))
