@@ -16,7 +16,8 @@ def explain_compile_errors() -> Iterator[None]:
     except Exception as error:
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
-        reason = str(error).strip().splitlines()[0]
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(
-            f"the network cannot be compiled here ({reason}): install a C++ compiler, or leave --model.compile out"
+            f"the network cannot be compiled here ({reason}): leave --model.compile out, or install what is missing, "
+            "such as a C++ compiler"
         ) from error

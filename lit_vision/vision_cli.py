@@ -246,7 +246,8 @@ class VisionCLI(LightningCLI):
         name = self.config[self.subcommand].name
         plot = self._logs / name / "lr_find.png"
         make_writable(plot.parent, "--trainer.default_root_dir")
-        found = Finding.of(self.trainer.lr_find(**kwargs))
+        with explain_compile_errors():
+            found = Finding.of(self.trainer.lr_find(**kwargs))
         if self.trainer.is_global_zero:
             found.draw(plot)
         if found.suggestion is None:

@@ -40,7 +40,8 @@ def test_benchmark_measures_both_sides_on_the_same_images(benchmark, monkeypatch
     assert {"torch", "lightning", "lit-vision", "cpu"} <= found["machine"].keys()
     for row in found["rows"]:
         assert row["case"] in text
-        assert len(row["plain"]) == len(row["ours"]) == 1
+        assert len(row["ours"]) == 1
+        assert len(row["plain"]) == (0 if row["case"].startswith("the loader") or "memory" in row["case"] else 1)
         assert all(figure > 0 and math.isfinite(figure) for figure in row["plain"] + row["ours"])
     assert [len(row["bare"]) for row in found["rows"]] == [1] + [0] * (len(found["rows"]) - 1)
 

@@ -23,6 +23,7 @@ class BestAndLast(ModelCheckpoint):
 
     def __init__(self) -> None:
         super().__init__(filename="best", monitor="val/acc", mode="max", enable_version_counter=False)
+        self._state_key = super().state_key
         self._stop = False
         self._saved_at = float("-inf")
         self._restore_handler: Callable[[], object] | None = None
@@ -30,7 +31,7 @@ class BestAndLast(ModelCheckpoint):
     @property
     def state_key(self) -> str:
         """Name in checkpoints; Lightning asks for it at every hook."""
-        return "BestAndLast"
+        return self._state_key
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the best so far, if it stands in this run's folder, wherever that was moved since."""

@@ -157,7 +157,7 @@ def _before_head(trainer: Trainer, model: nn.Module, batches: Sequence[Batch]) -
     model.eval()
     try:
         for batch in batches:
-            model.forward(trainer.strategy.batch_to_device(batch).image)  # compiled code would leave the hook out
+            model(trainer.strategy.batch_to_device(batch).image)
     finally:
         hook.remove()
         model.train(training)

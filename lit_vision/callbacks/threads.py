@@ -5,11 +5,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_vision.batch import Batch
 
-_SMALL = 2**15  # values: ten images of 32x32, up to which a second thread saves nothing
+# Up to ten images of 32x32 a second thread saves SmallCNN, with its 66,722 parameters, nothing.
+_SMALL_BATCH = 2**15  # values
+_SMALL_NETWORK = 2**18  # parameters
 
 
 class OneThreadForSmallBatches(Callback):
-    """Train in one thread of the CPU while batches are small, with all of them otherwise.
+    """Train small networks with small batches in one thread of the CPU, all else in all of them.
 
     Threads wait for each other by spinning. That costs small batches more than it saves, and many times more where
     another process wants the same cores.
@@ -17,11 +19,20 @@ class OneThreadForSmallBatches(Callback):
 
     def __init__(self) -> None:
         self._all = torch.get_num_threads()
+        self._training: int | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Learn how many there are, of which Lightning gives each of several processes its share."""
+        self._all = torch.get_num_threads()
+        self._training = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
-        """Choose for the batches that come, which are as large as this one."""
-        if batch.image.device.type == "cpu":
-            self._use(1 if batch.image.numel() <= _SMALL else self._all)
+        """Choose by the first batch; the others are as large, but for the last of an epoch."""
+        if self._training is None:
+            parameters = sum(parameter.numel() for parameter in pl_module.parameters())
+            small = batch.image.numel() <= _SMALL_BATCH and parameters <= _SMALL_NETWORK
+            self._training = 1 if small and batch.image.device.type == "cpu" else self._all
+        self._use(self._training)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give all back."""

@@ -72,7 +72,7 @@ def augment(image: Tensor, names: Sequence[Augmentation], index: Tensor, seed: i
         seed: of the run.
         epoch: counted from 0.
     """
-    for name in names:
+    for name in names if len(index) else ():  # a process may have no image in an epoch's last batch
         image = _FUNCTIONS[name](image, lambda draw: draw_uniform(index, seed, "augment", epoch, draw))
     return image.contiguous(memory_format=torch.channels_last)  # as to_unit made it; not all of them keep that
 
