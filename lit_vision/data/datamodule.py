@@ -215,7 +215,9 @@ class ImageDataModule(LightningDataModule, ABC):
             image = augment(image, self.augment, batch.index, self.seed, trainer.current_epoch)
         if self._scale[0].device != image.device:
             self._scale = self._scale[0].to(image.device), self._scale[1].to(image.device)
-        return Batch(normalize(image, *self._scale), batch.label, batch.index)
+        # convolutions are faster with channels last, all before them is not
+        image = normalize(image, *self._scale).contiguous(memory_format=torch.channels_last)
+        return Batch(image, batch.label, batch.index)
 
 
 def _fits(images: Tensor | LazyImages, device: torch.device) -> bool:

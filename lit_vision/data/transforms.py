@@ -74,12 +74,12 @@ def augment(image: Tensor, names: Sequence[Augmentation], index: Tensor, seed: i
     """
     for name in names if len(index) else ():  # a process may have no image in an epoch's last batch
         image = _FUNCTIONS[name](image, lambda draw: draw_uniform(index, seed, "augment", epoch, draw))
-    return image.contiguous(memory_format=torch.channels_last)  # as to_unit made it; not all of them keep that
+    return image
 
 
 def to_unit(image: Tensor) -> Tensor:
-    """(N, 3, H, W) uint8 to float32 in [0, 1], in channels-last memory, which convolutions are faster with."""
-    return image.to(torch.float32, memory_format=torch.channels_last).div_(255)
+    """(N, 3, H, W) uint8 to float32 in [0, 1]."""
+    return image.to(torch.float32).div_(255)
 
 
 def normalize(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
