@@ -104,9 +104,8 @@ class Classifier(LightningModule, ABC):
         self._steps = 1.0  # of the run
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if (
-            name == "_current_fx_name"
-        ):  # Lightning notes every hook's name; Module looks for parameters and buffers first
+        # Lightning notes the name of every hook here; Module would look for parameters and buffers first.
+        if name == "_current_fx_name":
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
