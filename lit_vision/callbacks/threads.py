@@ -5,7 +5,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_vision.batch import Batch
 
-# Up to ten images of 32x32 a second thread saves SmallCNN, with its 66,722 parameters, nothing.
+# Up to ten images of 32x32 a second thread saves SmallCNN, with its 66,722 parameters, next to nothing.
 _SMALL_BATCH = 2**15  # values
 _SMALL_NETWORK = 2**18  # parameters
 
@@ -13,8 +13,8 @@ _SMALL_NETWORK = 2**18  # parameters
 class OneThreadForSmallBatches(Callback):
     """Train small networks with small batches in one thread of the CPU, all else in all of them.
 
-    Threads wait for each other by spinning. That costs small batches more than it saves, and many times more where
-    another process wants the same cores.
+    Threads wait for each other by spinning. That saves small batches next to nothing, and costs them many times
+    their time where another process wants the same cores.
     """
 
     def __init__(self) -> None:

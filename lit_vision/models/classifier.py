@@ -2,7 +2,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -11,42 +11,9 @@ from torch import Tensor, nn
 
 from lit_vision.batch import Batch
 from lit_vision.errors import UserError
+from lit_vision.models.schedule import Schedule, one_cycle
+from lit_vision.models.totals import Totals
 from lit_vision.models.weights import check_fits, read_checkpoint, read_weights
-
-Schedule = Literal["constant", "one_cycle"]
-
-
-class Totals:
-    """Sums over the samples of an epoch, kept on the device so that no step waits for it."""
-
-    def __init__(self) -> None:
-        self.loss = torch.zeros((), dtype=torch.float64)
-        self.correct = torch.zeros((), dtype=torch.int64)
-        self.count = 0
-
-    def add(self, loss: Tensor, logits: Tensor, label: Tensor) -> None:
-        """Count one batch: loss the mean over its samples, logits (N, classes), label (N,)."""
-        if self.loss.device != loss.device:
-            self._to(loss.device)
-        self.loss.add_(loss.detach(), alpha=len(label))
-        self.correct.add_((logits.argmax(1) == label).sum())
-        self.count += len(label)
-
-    def _to(self, device: torch.device) -> None:
-        # A float32 sum of 10,000 losses would drift in the fourth digit; Apple's GPUs have no float64.
-        wide = torch.float32 if device.type == "mps" else torch.float64
-        self.loss = self.loss.to(device, wide)
-        self.correct = self.correct.to(device)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The sums so far."""
-        return {"loss": self.loss, "correct": self.correct, "count": self.count}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.loss.copy_(state["loss"])
-        self.correct.copy_(state["correct"])
-        self.count = state["count"]
 
 
 class Classifier(LightningModule, ABC):
@@ -295,21 +262,6 @@ class Classifier(LightningModule, ABC):
 def _subclasses(cls: type) -> list[type]:
     children: list[type] = cls.__subclasses__()
     return [found for child in children for found in (child, *_subclasses(child))]
-
-
-def one_cycle(progress: float, rise: float = 0.1, start: float = 0.04) -> float:
-    """The share of the highest learning rate: straight up from ``start`` to 1, and straight down to 0.
-
-    After Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates", 2018.
-
-    Args:
-        progress: of the run, in [0, 1].
-        rise: part of the run until the highest rate.
-        start: share to start from.
-    """
-    if progress < rise:
-        return start + (1 - start) * progress / rise
-    return max(0.0, (1 - progress) / (1 - rise))
 
 
 def init_linear(module: nn.Module) -> None:

@@ -45,6 +45,14 @@ def test_small_batches_are_trained_in_one_thread_and_all_else_in_all(two_threads
     assert fit(50, Watch()) == {"train": {2}, "val": {2}}
 
 
+def test_what_lightning_leaves_to_one_of_several_processes_is_all_there_is(two_threads):
+    callback = OneThreadForSmallBatches()
+    torch.set_num_threads(1)
+    callback.on_fit_start(None, None)
+    callback.on_train_epoch_start(None, None)
+    assert torch.get_num_threads() == 1
+
+
 def test_threads_are_given_back_when_training_fails(two_threads):
     with pytest.raises(RuntimeError, match="stop"):
         fit(4, Watch(fail=True))

@@ -40,3 +40,13 @@ def test_a_linear_model_stays_under_70_percent():
         weights = torch.linalg.solve(gram + strength * torch.eye(len(gram)), x.T @ targets)
         best = max(best, ((x_test @ weights).argmax(1) == test.labels).double().mean().item())
     assert 0.05 < best < 0.7
+
+
+def test_batches_are_normalised_and_have_channels_last_in_memory():
+    data = ShapesDataModule(train_size=20, test_size=10, val_size=0, batch_size=5, mean=(0.1, 0.2, 0.3), seed=0)
+    data.setup("fit")
+    raw = next(iter(data.train_dataloader()))
+    image = data.on_after_batch_transfer(raw, 0).image
+    expected = (raw.image / 255 - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / 0.5
+    torch.testing.assert_close(image, expected)
+    assert image.is_contiguous(memory_format=torch.channels_last)
