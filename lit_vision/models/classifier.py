@@ -32,7 +32,7 @@ class Classifier(LightningModule, ABC):
         momentum: of SGD.
         weight_decay: of SGD.
         nesterov: whether the momentum is Nesterov's.
-        schedule: of the learning rate: constant, or one_cycle, which rises from a 25th of ``lr`` during the first 10 %
+        schedule: of the learning rate: constant, or one_cycle, which rises from a 25th of ``lr`` during the first 5 %
             of the run's steps and falls to nothing until its end.
         compile: let torch.compile make faster code for training, which takes up to a minute at the start.
     """

@@ -3,7 +3,7 @@ from typing import Literal
 Schedule = Literal["constant", "one_cycle"]
 
 
-def one_cycle(progress: float, rise: float = 0.1, start: float = 0.04) -> float:
+def one_cycle(progress: float, rise: float = 0.05, start: float = 0.04) -> float:
     """The share of the highest learning rate: straight up from ``start`` to 1, and straight down to 0.
 
     After Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates", 2018.

@@ -125,14 +125,14 @@ def rates(trainer_options, resume=None, **options):
 
 
 def test_one_cycle_rises_and_falls_over_the_whole_run():
-    seen, _ = rates({"max_epochs": 2}, lr=1.0, schedule="one_cycle")
+    seen, _ = rates({"max_epochs": 4}, lr=1.0, schedule="one_cycle")
     assert seen[0] == pytest.approx(0.04)
     assert seen[1] == pytest.approx(0.52)
     assert seen[2] == 1.0 == max(seen)
-    assert seen[11] == pytest.approx(0.5)
-    assert seen[19] == pytest.approx(1 / 18)
-    assert rates({"max_steps": 10}, lr=1.0, schedule="one_cycle")[0] == pytest.approx(seen[::2])
-    accumulated, _ = rates({"max_epochs": 2, "accumulate_grad_batches": 2}, lr=1.0, schedule="one_cycle")
+    assert seen[21] == pytest.approx(0.5)
+    assert seen[39] == pytest.approx(1 / 38)
+    assert rates({"max_steps": 20}, lr=1.0, schedule="one_cycle")[0] == pytest.approx(seen[::2])
+    accumulated, _ = rates({"max_epochs": 4, "accumulate_grad_batches": 2}, lr=1.0, schedule="one_cycle")
     assert accumulated[::2] == pytest.approx(seen[::2])
 
 
