@@ -16,7 +16,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, 2 for what the user can mend (one line on stderr; $LIT_VISION_DEBUG=1 shows the traceback),
-        130 after Ctrl-C.
+        130 after Ctrl-C, 143 after SIGTERM.
     """
     try:
         _run(list(sys.argv[1:] if args is None else args))
@@ -25,11 +25,15 @@ def main(args: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, Stopped):
+    except Stopped as stopped:
+        return 128 + stopped.signum
+    except KeyboardInterrupt:
         return 130
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # which the Trainer turns into exit code 1
             return 130
+        if type(error).__name__ == "SIGTERMException":  # Lightning's, before the first step
+            return 143
         return error.code if isinstance(error.code, int) else 1
     return 0
 

@@ -1,6 +1,7 @@
 """The subcommands that need data and a Trainer, over LightningCLI."""
 
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -12,10 +13,22 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelSummary, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lit_vision.arguments import EVALUATING, FROM_DATA, SUBCOMMANDS, complete_args
-from lit_vision.callbacks import BestAndLast, EpochBar, History, OneThreadForSmallBatches, Pictures, RunPage, TestReport
+from lit_vision.callbacks import (
+    BestAndLast,
+    EpochBar,
+    FiniteLoss,
+    History,
+    OneThreadForSmallBatches,
+    Pictures,
+    RunPage,
+    TestReport,
+)
+from lit_vision.checkpoint_io import WholeCheckpointIO
 from lit_vision.compiling import explain_compile_errors
 from lit_vision.data import ImageDataModule
 from lit_vision.errors import Stopped, UserError
@@ -27,7 +40,7 @@ from lit_vision.models.weights import read_checkpoint
 from lit_vision.parse_errors import explain, own_error
 from lit_vision.profiling import NoProfiler
 from lit_vision.runs import LOGS, find_checkpoint, run_of
-from lit_vision.writing import make_writable
+from lit_vision.writing import explain_full_disks, make_writable
 
 
 class VisionCLI(LightningCLI):
@@ -70,6 +83,7 @@ class VisionCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Name of the run, its pictures, and what the model knows from the data."""
         parser.add_lightning_class_args(Pictures, "pictures")
+        parser.add_class_arguments(BestAndLast, "checkpoint")
         parser.add_argument("--name", type=str | None, help=_NAME)
         for name in FROM_DATA:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
@@ -131,8 +145,7 @@ class VisionCLI(LightningCLI):
         """The Trainer with the project's logger and callbacks, where the config has none of its own."""
         assert self.subcommand is not None
         options = self._get(self.config_init, "trainer")
-        given = options.callbacks or []
-        callbacks: list[Callback] = [given] if isinstance(given, Callback) else list(given)
+        callbacks: list[Callback] = _listed(options.callbacks)
         if options.enable_progress_bar is None and not any(isinstance(c, ProgressBar) for c in callbacks):
             kwargs["enable_progress_bar"] = sys.stdout.isatty()
             if sys.stdout.isatty():
@@ -142,12 +155,15 @@ class VisionCLI(LightningCLI):
         if self.subcommand == "fit":
             if options.enable_model_summary is None:
                 callbacks.append(ModelSummary())
-            callbacks += [History(), RunPage(self._dump(), self._options()), OneThreadForSmallBatches()]
+            callbacks += [FiniteLoss(), History(), RunPage(self._dump(), self._options()), OneThreadForSmallBatches()]
             if options.enable_checkpointing is not False:
-                callbacks.append(BestAndLast())
+                callbacks.append(self._get(self.config_init, "checkpoint"))
             if not options.fast_dev_run and options.logger is not False:
                 parser = self._parser(self.subcommand)
                 callbacks.append(SaveConfigCallback(parser, self._saved_config, overwrite=True))
+            plugins = _listed(options.plugins)
+            if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+                kwargs["plugins"] = [WholeCheckpointIO(), *plugins]
         else:
             kwargs["enable_checkpointing"] = False
         if self.subcommand == "test" and not options.fast_dev_run:
@@ -226,14 +242,22 @@ class VisionCLI(LightningCLI):
             make_writable(self._logs, "--trainer.default_root_dir")
         folder = Path(trainer.log_dir or "")
         inform(f"{type(self.model).__name__} on {type(self.datamodule).__name__}, {folder}")
+        if trainer.world_size > 1:
+            images = self.datamodule.batch_size * trainer.world_size
+            inform(f"{trainer.world_size} processes, a global batch of {images} images")
         new = isinstance(trainer.logger, TensorBoardLogger) and not folder.exists()
         try:
-            with explain_compile_errors():
+            with explain_compile_errors(), explain_full_disks(folder):
                 trainer.fit(**kwargs)
         except Stopped:
             inform(f"\nstopped; go on with  lit-vision fit --ckpt_path {folder / 'checkpoints' / 'last.ckpt'}")
+            environment = getattr(trainer.strategy, "cluster_environment", None)
+            if not trainer.is_global_zero and isinstance(environment, LightningEnvironment):
+                return  # a code other than 0 is a failure to Lightning, which then kills the first process
             raise
-        except (UserError, KeyboardInterrupt, SystemExit):
+        except (UserError, KeyboardInterrupt, SystemExit) as error:
+            if isinstance(error, UserError) and trainer.strategy.launcher is not None:
+                trainer.strategy.launcher.kill(signal.SIGKILL)  # the other processes, which may wait for this one
             if new and trainer.is_global_zero and not (folder / "checkpoints").exists():
                 shutil.rmtree(folder, ignore_errors=True)  # a run that never was leaves nothing behind
             raise
@@ -268,6 +292,11 @@ class VisionCLI(LightningCLI):
         print(f"time   {seconds:.1f} s")
         print(f"next   lit-vision test --ckpt_path {path}")
         print(f"       tensorboard --logdir {self._logs}")
+
+
+def _listed(given: Any) -> list[Any]:
+    """What an option holds that takes nothing, one or several."""
+    return list(given) if isinstance(given, list | tuple) else [given] if given else []
 
 
 setattr(VisionCLI, "lr-find", VisionCLI.lr_find)  # a subcommand's method has that very name

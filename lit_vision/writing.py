@@ -1,10 +1,14 @@
 """Files that are whole or not there at all."""
 
+import errno
+import glob
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lit_vision.errors import UserError
 
@@ -47,9 +51,50 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield path
         return
     path = path.resolve()  # a link stays one
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    beside = path.with_name(_half(path, str(os.getpid())))
     try:
         yield beside
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def explain_full_disks(folder: Path) -> Iterator[None]:
+    """Around all that writes in a folder, libraries among it: a full disk becomes one line.
+
+    Raises:
+        UserError: the disk, or what a user may have on it, is full.
+    """
+    hook = threading.excepthook
+
+    def report(args: Any) -> None:
+        if not _is_full(args.exc_value):  # TensorBoard writes in a thread, and tells its caller later
+            hook(args)
+
+    threading.excepthook = report
+    try:
+        yield
+    except OSError as error:
+        if not _is_full(error):
+            raise
+        raise UserError(
+            f"cannot write in {folder} ({error.strerror}): make room, or name another folder with "
+            "--trainer.default_root_dir, and go on with --ckpt_path last if there is one"
+        ) from error
+    finally:
+        threading.excepthook = hook
+
+
+def _is_full(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def remove_half_files(path: Path) -> None:
+    """Remove what :func:`whole_file` left beside ``path`` in processes that were killed; no other may be writing it."""
+    for half in path.parent.glob(_half(Path(glob.escape(path.name)), "*")):
+        half.unlink(missing_ok=True)
+
+
+def _half(path: Path, process: str) -> str:
+    return f".{path.stem}.{process}{path.suffix}"

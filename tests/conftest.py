@@ -48,6 +48,30 @@ def cli(capfd) -> Callable[..., Result]:
 
 
 @pytest.fixture
+def interrupted(cli, monkeypatch) -> Callable[..., Result]:
+    """Run a fit that gets Ctrl-C at the end of its n-th batch: interrupted(9, "fit ...")."""
+    Path("interrupt.py").write_text(
+        "import os, signal\n"
+        "from lightning.pytorch import Callback\n"
+        "class Interrupt(Callback):\n"
+        "    def __init__(self, batch: int):\n"
+        "        self.left = batch\n"
+        "    def on_train_batch_end(self, *args):\n"
+        "        self.left -= 1\n"
+        "        if self.left == 0:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    sys.modules.pop("interrupt", None)
+
+    def run(batch: int, line: str) -> Result:
+        options = f"--trainer.callbacks+=interrupt.Interrupt --trainer.callbacks.batch {batch}"
+        return cli(f"{line} {options}")
+
+    return run
+
+
+@pytest.fixture
 def process() -> Callable[..., Result]:
     """Run Python with the given words in a process of its own."""
 

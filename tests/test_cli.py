@@ -2,7 +2,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -101,28 +100,6 @@ def test_a_resumed_run_equals_one_that_never_stopped(cli, more):
     assert len(os.listdir("lightning_logs/shapes")) == 2
 
 
-def test_ctrl_c_writes_last_and_the_run_goes_on_from_that_step(cli):
-    options = "--data.train_size 6000 --data.batch_size 4 --trainer.max_epochs 2 --trainer.accelerator cpu".split()  # noqa: SIM905
-    command = [sys.executable, str(REPOSITORY / "scripts" / "fit.py"), "--config", "shapes.yaml", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        for line in running.stdout:
-            if "Total Flops" in line:  # the end of the table of layers
-                break
-        time.sleep(1)
-        running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=60)
-    assert running.returncode == 130, err
-    assert "--ckpt_path" in out + err
-    state = torch.load(RUN / "checkpoints" / "last.ckpt", weights_only=True)
-    step = state["global_step"]
-    assert 0 < step < 1250
-    assert cli("fit --ckpt_path last").code == 0
-    assert cli("fit --config shapes.yaml", *options).code == 0
-    whole = RUN.with_name("version_1")
-    assert rows_of(whole) == rows_of(RUN)
-    assert same(weights(whole / "checkpoints" / "last.ckpt"), weights(RUN / "checkpoints" / "last.ckpt"))
-
-
 def test_config_of_a_run_runs_it_again(cli):
     cli(f"fit --config shapes.yaml {QUICK} 1 --model.lr 0.05 --name tried")
     run = Path("lightning_logs/tried/version_0")
@@ -204,19 +181,6 @@ def test_the_trainers_own_options_work(cli, more):
     result = cli(f"fit --config shapes.yaml {QUICK} 2 {more}")
     assert (result.code, result.err) == (0, "")
     assert "next   lit-vision test" in result.out
-
-
-def test_two_processes_with_an_uneven_last_batch(process):
-    options = f"{QUICK} 1 --data.train_size 66 --data.val_size 1"
-    command = f"-m lit_vision fit --config shapes.yaml {options} --trainer.devices 2 --trainer.strategy ddp".split()
-    result = process(*command)  # 65 images in two processes of 32: one process has none in the last batch
-    assert result.code == 0, result.err
-    (row,) = rows_of(RUN)
-    assert 2 < float(row["train/loss"]) < 3
-    alone = "--trainer.devices 1 --trainer.strategy auto".split()  # noqa: SIM905
-    checked = process("-m", "lit_vision", "validate", "--ckpt_path", "last", *alone)
-    assert metrics_in(checked.out)["val/acc"] == float(row["val/acc"])
-    assert metrics_in(checked.out)["val/loss"] == pytest.approx(float(row["val/loss"]), rel=1e-6)
 
 
 def test_a_terminal_gets_a_progress_bar():

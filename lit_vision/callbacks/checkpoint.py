@@ -6,27 +6,45 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lit_vision.errors import Stopped
+from lit_vision.errors import Stopped, UserError
 
 _PAUSE = 1.0  # seconds
+_EVERY = 10  # steps, between which several processes ask each other whether to stop
 
 
 class BestAndLast(ModelCheckpoint):
-    """checkpoints/best.ckpt by val/acc; checkpoints/last.ckpt after every epoch, and on Ctrl-C.
+    """checkpoints/best.ckpt by val/acc; checkpoints/last.ckpt after every epoch, within it if asked to, and on signals.
 
     Of epochs that are over in less than a second, only as many write last.ckpt as there are seconds, and the final one.
-    At Ctrl-C the step is finished first, so that the checkpoint is whole; a second Ctrl-C stops at once.
+    At Ctrl-C or SIGTERM the step is finished first, so that the checkpoint is whole; several processes go on until the
+    step's number is a multiple of ten. A second signal stops at once.
+
+    Args:
+        every_n_steps: write last.ckpt after so many steps, too.
+        every_n_minutes: write last.ckpt after so many minutes, too.
+
+    Raises:
+        UserError: a number that is not above 0.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every_n_steps: int | None = None, every_n_minutes: float | None = None) -> None:
+        for name, value in (("every_n_steps", every_n_steps), ("every_n_minutes", every_n_minutes)):
+            if value is not None and value <= 0:
+                raise UserError(f"{name} {value} is too small: give more than 0 with --checkpoint.{name}")
         super().__init__(filename="best", monitor="val/acc", mode="max", enable_version_counter=False)
         self._state_key = super().state_key
-        self._stop = False
+        self.every_n_steps = every_n_steps
+        self.every_n_minutes = every_n_minutes
+        self._signal: int | None = None  # that asked to stop
+        self._step = 0  # the newest
         self._saved_at = float("-inf")
-        self._restore_handler: Callable[[], object] | None = None
+        self._saved_step = 0
+        self._within_epoch = False  # whether last.ckpt is
+        self._restore_handlers: Callable[[], object] = lambda: None
 
     @property
     def state_key(self) -> str:
@@ -44,52 +62,100 @@ class BestAndLast(ModelCheckpoint):
         super().load_state_dict({**state_dict, **here, "best_k_models": best_k})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over Ctrl-C, where that is possible."""
+        """Take over the signals, where that is possible."""
         super().on_train_start(trainer, pl_module)
-        if threading.current_thread() is threading.main_thread():
-            previous = signal.signal(signal.SIGINT, self._on_signal)
-            self._restore_handler = lambda: signal.signal(signal.SIGINT, previous)
+        self._step = self._saved_step = trainer.global_step
+        self._saved_at = time.monotonic()
+        self.last_model_path = str(trainer.ckpt_path or "")  # as good as any, until there is one of this run
+        if threading.current_thread() is not threading.main_thread():
+            return
+        # Lightning's own handler of SIGTERM saves nothing; SIGUSR1, with which SLURM asks for a new start, stays its.
+        previous = {signum: signal.signal(signum, self._on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
+
+        def restore() -> None:
+            for signum, handler in previous.items():
+                signal.signal(signum, handler)
+            self._restore_handlers = lambda: None
+
+        self._restore_handlers = restore
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        self._stop = True
-        self._give_back_signal()
+        self._signal = signum
+        self._restore_handlers()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not Lightning's, which would wait for the end of a step
 
-    def _give_back_signal(self) -> None:
-        if self._restore_handler is not None:
-            self._restore_handler()
-            self._restore_handler = None
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        """Stop here, between two steps, if asked to."""
-        super().on_train_batch_end(trainer, pl_module, *args)
-        if self._stop:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop here, between two steps, if asked to; save if it is time to."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if trainer.global_step == self._step:  # gradients are accumulated, which no checkpoint holds
+            return
+        self._step = trainer.global_step
+        if _ends_epoch_or_is_validated(trainer, batch_idx):
+            return
+        if trainer.world_size == 1 or trainer.global_step % _EVERY == 0:
+            self._stop_if_asked(trainer)
+        if self._is_due(trainer):
             self._save_last(trainer)
-            raise Stopped
+            self._within_epoch = True
+
+    def _stop_if_asked(self, trainer: Trainer, save: bool = True) -> None:
+        """All processes stop here if a signal came to any of them."""
+        signum = self._signal or 0
+        if trainer.world_size > 1:
+            asked = torch.tensor(float(signum), device=trainer.strategy.root_device)
+            signum = int(trainer.strategy.reduce(asked, reduce_op="max"))
+        if signum:
+            if save:
+                self._save_last(trainer)
+            raise Stopped(signum)
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        every, step = self.every_n_steps, trainer.global_step
+        if every is not None and step // every > self._saved_step // every:
+            return True
+        if self.every_n_minutes is None:
+            return False
+        # all processes save together, whatever their clocks say
+        return trainer.strategy.broadcast(time.monotonic() - self._saved_at >= 60 * self.every_n_minutes)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save; Lightning's own ``save_last`` would skip the epochs that are not the best so far."""
         super().on_train_epoch_end(trainer, pl_module)
         # not fit_loop.done, which writes into the progress that is about to be saved
         ends = trainer.current_epoch + 1 == trainer.max_epochs or trainer.global_step == trainer.max_steps
-        due = ends or trainer.should_stop or time.monotonic() - self._saved_at >= _PAUSE
-        if trainer.strategy.broadcast(due):  # all processes save together, whatever their clocks say
+        waits = self._within_epoch or time.monotonic() - self._saved_at >= _PAUSE
+        if trainer.strategy.broadcast(ends or trainer.should_stop or waits):  # all save together
             self._save_last(trainer)
+        if not ends:
+            self._stop_if_asked(trainer)
 
     def _save_last(self, trainer: Trainer) -> None:
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             assert self.dirpath is not None
-            self.last_model_path = str(Path(self.dirpath) / "last.ckpt")
-            trainer.save_checkpoint(self.last_model_path)
-            self._saved_at = time.monotonic()
+            path = str(Path(self.dirpath) / "last.ckpt")
+            trainer.save_checkpoint(path)
+            self.last_model_path = path
+            self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+            self._within_epoch = False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give Ctrl-C back; asked to stop during the last validation, the run is stopped all the same."""
+        """Give the signals back; asked to stop during the last validation, the run is stopped all the same."""
         super().on_train_end(trainer, pl_module)
-        self._give_back_signal()
-        if self._stop:
-            raise Stopped
+        self._restore_handlers()
+        self._stop_if_asked(trainer, save=False)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give Ctrl-C back."""
+        """Give the signals back."""
         super().on_exception(trainer, pl_module, exception)
-        self._give_back_signal()
+        self._restore_handlers()
+
+
+def _ends_epoch_or_is_validated(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether a validation or the end of the epoch follows, which a run that goes on from here would leave out."""
+    if batch_idx + 1 == trainer.num_training_batches:
+        return True
+    by_epoch = trainer.check_val_every_n_epoch is not None
+    batches = batch_idx + 1 if by_epoch else trainer.fit_loop.total_batch_idx + 1
+    return trainer.val_check_batch is not None and batches % trainer.val_check_batch == 0

@@ -1,6 +1,7 @@
 import csv
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,8 @@ class History(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw the curves of a run that was stopped, too."""
-        self._draw(trainer)
+        with suppress(OSError):  # a full disk is what ended it, perhaps
+            self._draw(trainer)
 
     def _draw(self, trainer: Trainer) -> None:
         if self.rows and (folder := run_folder(trainer)):

@@ -15,7 +15,9 @@ from lit_vision.data.loader import BatchLoader
 from lit_vision.data.transforms import Augmentation, augment, normalize, to_unit
 from lit_vision.errors import UserError
 from lit_vision.log import inform
+from lit_vision.memory import available_memory
 
+_MOST_MEMORY = 4 * 2**30  # bytes
 _EVAL_VALUES = 2**21  # float32 values of one evaluation batch, 8 MB: no slower than larger batches, and fits caches
 
 
@@ -56,7 +58,8 @@ class ImageDataModule(LightningDataModule, ABC):
         std: per channel, divides what is left.
         seed: of the held-out images, the shuffles and the augmentation; by default that of seed_everything.
         num_workers: threads that decode images; by default one for each processor core.
-        memory_budget: GiB of decoded images that a split may take; a larger split is decoded batch by batch.
+        memory_budget: GiB of decoded images that a split may take; a larger split is decoded batch by batch. By default
+            half of the memory that is left, shared by the processes of this machine, but no more than 4.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class ImageDataModule(LightningDataModule, ABC):
         std: tuple[float, float, float] = (0.5, 0.5, 0.5),
         seed: int | None = None,
         num_workers: int | None = None,
-        memory_budget: float = 4.0,
+        memory_budget: float | None = None,
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -168,10 +171,20 @@ class ImageDataModule(LightningDataModule, ABC):
             if images.shape[-1] == self.image_size and self.resize == "exact":
                 return source
             images = ResizedImages(images, self.image_size, self.resize)
-        if len(images) * 3 * self.image_size**2 > self.memory_budget * 2**30:
-            inform(f"{split}: {len(images)} images exceed --data.memory_budget, decoded batch by batch")
+        budget = self._budget()
+        if len(images) * 3 * self.image_size**2 > budget:
+            amount = f"{len(images)} images exceed the memory budget of {budget / 2**30:.3g} GiB"
+            inform(f"{split}: {amount} (--data.memory_budget), decoded batch by batch")
             return LabelledImages(images, labels)
         return LabelledImages(decode_all(images, self.num_workers, progress=f"decoding {split}"), labels)
+
+    def _budget(self) -> float:
+        """Bytes."""
+        if self.memory_budget is not None:
+            return self.memory_budget * 2**30
+        left = available_memory()
+        processes = self.trainer.num_devices if self.trainer else 1  # of this machine, each of which has the images
+        return _MOST_MEMORY if left is None else min(_MOST_MEMORY, left / 2 / processes)
 
     def _loader(self, split: str, batch_size: int, seed: int | None = None) -> BatchLoader:
         images, labels = self._splits[split]

@@ -99,6 +99,15 @@ class BatchLoader:
             self._yielded += 1
             yield batch
 
+    def weight(self, batch: int) -> float:
+        """What the mean over this process' part of a step's images counts in the mean over the means of all processes.
+
+        It is 1 but for an epoch's last step, which may have more images for one process than for another.
+        """
+        step = self.batch_size * self.world_size
+        size = min(step, len(self.labels) - batch * step)
+        return len(range(self.rank, size, self.world_size)) * self.world_size / size
+
     def in_order(self, batch_size: int) -> "BatchLoader":
         """The images once, unshuffled."""
         return BatchLoader(

@@ -54,6 +54,12 @@ class ImageTableDataModule(FileDataModule):
         """For each split the path, label and line number of its images."""
         if not self.table.is_file():
             raise UserError(f"there is no table {self.table}: name it with --data.root FOLDER --data.table FILE")
+        try:
+            return self._read()
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"{self.table} is no CSV file in UTF-8 ({error}): save it as one") from error
+
+    def _read(self) -> dict[str, list[tuple[Path, str, int]]]:
         rows: dict[str, list[tuple[Path, str, int]]] = {}
         with self.table.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets put a mark in front
             reader = csv.DictReader(file)

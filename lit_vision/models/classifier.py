@@ -153,8 +153,12 @@ class Classifier(LightningModule, ABC):
         return loss, logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of a training batch."""
-        return self.step(batch, "train")[0]
+        """Loss of a training batch, weighted so that the mean over the processes is that over their images."""
+        loss = self.step(batch, "train")[0]
+        if self.trainer.world_size == 1:
+            return loss
+        loader: Any = self.trainer.train_dataloader
+        return loss * loader.weight(batch_idx) if hasattr(loader, "weight") else loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Count a validation batch; gives its logits."""
@@ -176,10 +180,14 @@ class Classifier(LightningModule, ABC):
         totals = self._totals.get(stage)
         if totals is None:
             return {}
-        sums = torch.stack([totals.loss, totals.correct.to(totals.loss.dtype), totals.loss.new_tensor(totals.count)])
-        sums = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum")
+        sums = self._over_processes(totals)
         means = (sums[:2] / sums[2]).to(torch.float32)
         return {f"{stage}/loss": means[0], f"{stage}/acc": means[1]}
+
+    def _over_processes(self, totals: Totals) -> Tensor:
+        sums = self.trainer.strategy.reduce(totals.sums().to(self.device), reduce_op="sum")
+        assert isinstance(sums, Tensor)
+        return sums
 
     def on_train_epoch_start(self) -> None:
         """Start counting anew."""
@@ -211,7 +219,7 @@ class Classifier(LightningModule, ABC):
         """Note which class it is, and the sums of an epoch that has begun."""
         checkpoint["model_class"] = type(self).__name__
         if totals := self._totals.get("train"):
-            checkpoint["train_totals"] = totals.state_dict()
+            checkpoint["train_sums"] = self._over_processes(totals)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that it fits, and let this run's options win over those it was saved with.
@@ -227,9 +235,10 @@ class Classifier(LightningModule, ABC):
                 f"{path} knows the classes {', '.join(names)}, the data has {', '.join(self.class_names)}: "
                 "use the data that it was trained for"
             )
-        if "train_totals" in checkpoint:
+        if "train_sums" in checkpoint:
             self._totals["train"] = Totals()
-            self._totals["train"].load_state_dict(checkpoint["train_totals"])
+            if self.trainer.is_global_zero:  # they are those of all processes
+                self._totals["train"].load(checkpoint["train_sums"])
         for state in checkpoint.get("optimizer_states", []):
             for group in state["param_groups"]:
                 group.update({name: value for name, value in self._sgd_options().items() if name in group})

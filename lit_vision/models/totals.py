@@ -1,5 +1,3 @@
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -26,12 +24,12 @@ class Totals:
         self.loss = self.loss.to(device, wide)
         self.correct = self.correct.to(device)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The sums so far."""
-        return {"loss": self.loss, "correct": self.correct, "count": self.count}
+    def sums(self) -> Tensor:
+        """(3,): loss, number of right ones, number of samples."""
+        return torch.stack([self.loss, self.correct.to(self.loss.dtype), self.loss.new_tensor(self.count)])
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.loss.copy_(state["loss"])
-        self.correct.copy_(state["correct"])
-        self.count = state["count"]
+    def load(self, sums: Tensor) -> None:
+        """Go on from what :meth:`sums` gave."""
+        self.loss.copy_(sums[0])
+        self.correct.copy_(sums[1])
+        self.count = int(sums[2])

@@ -110,7 +110,7 @@ class TransferClassifier(Classifier):
     def on_train_start(self) -> None:
         """Fill the bank where an epoch is resumed in its middle, which has no start of its own."""
         super().on_train_start()
-        if self.images_seen:
+        if "train" in self._totals:  # in all processes, though one alone counts what was seen before
             self._use_bank(self.trainer.train_dataloader)
 
     def on_train_epoch_start(self) -> None:

@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -78,6 +81,20 @@ def test_unreadable_images_are_named(tmp_path, content):
         content = path.read_bytes()[:400]
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"broken\.jpg"):
+        read_image(path)
+
+
+def test_an_image_bomb_is_refused_by_name(tmp_path):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    size = 50_000
+    pixels = zlib.compress(bytes(20_000))  # the beginning of what would be 7.5 GB
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0))
+    path = tmp_path / "bomb.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
+    assert path.stat().st_size < 5000
+    with pytest.raises(UserError, match=r"bomb\.png.*exceeds limit"):
         read_image(path)
 
 

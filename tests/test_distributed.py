@@ -1,0 +1,77 @@
+"""Several processes do what one does."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import rows_of, same, weights
+
+RUNS = Path("lightning_logs/shapes")
+TWO = "--trainer.devices 2 --trainer.strategy ddp"
+
+
+def fit(options):
+    return ["-m", "lit_vision", *f"fit --config shapes.yaml --trainer.accelerator cpu {options}".split()]
+
+
+def test_two_processes_count_and_train_as_one_and_go_on_after_ctrl_c(process, cli):
+    data = "--data.train_size 1209 --data.test_size 9999 --data.val_size 0 --trainer.max_epochs 1"
+    options = f"{data} --data.batch_size 4 --checkpoint.every_n_steps 10 {TWO}"  # 1 image is left for the last step
+    together = process(*fit(options))
+    assert together.code == 0, together.err
+    assert "a global batch of 8 images" in together.out
+    assert together.out.count("global batch") == together.out.count("epoch 1/1") == 1
+    alone = cli(f"fit --config shapes.yaml --trainer.accelerator cpu {data} --trainer.devices 1 --data.batch_size 8")
+    assert alone.code == 0, alone.err
+    (two,), (one,) = rows_of(RUNS / "version_0"), rows_of(RUNS / "version_1")
+    for name, count in (("train", 1209), ("val", 9999)):
+        assert round(float(two[f"{name}/acc"]) * count) == round(float(one[f"{name}/acc"]) * count)
+        assert float(two[f"{name}/loss"]) == pytest.approx(float(one[f"{name}/loss"]), rel=1e-5)
+    last = [RUNS / f"version_{number}" / "checkpoints" / "last.ckpt" for number in range(3)]
+    for name, tensor in weights(last[0]).items():
+        torch.testing.assert_close(tensor, weights(last[1])[name], atol=1e-5, rtol=0)
+    assert len(list((RUNS / "version_0").glob("events*"))) == 1
+
+    with subprocess.Popen(
+        [sys.executable, *fit(options)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as running:
+        while running.poll() is None and not last[2].exists():
+            time.sleep(0.05)
+        os.killpg(running.pid, signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    assert running.returncode == 130, out + err
+    assert "Traceback" not in err
+    state = torch.load(last[2], weights_only=True)
+    assert 0 < state["global_step"] < 152
+    assert state["global_step"] % 10 == 0
+    assert process("-m", "lit_vision", "fit", "--ckpt_path", "last").code == 0
+    assert rows_of(RUNS / "version_2") == [two]
+    assert same(weights(last[0]), weights(last[2]))
+
+
+def test_a_loss_that_is_no_number_in_one_process_stops_all(process):
+    poison = (
+        "import math\n"
+        "from lightning.pytorch import Callback\n"
+        "class Poison(Callback):\n"
+        "    def on_train_batch_start(self, trainer, model, batch, batch_idx):\n"
+        "        if trainer.global_rank == 1 and trainer.global_step == 5:\n"
+        "            batch.image.fill_(math.nan)\n"
+    )
+    Path("poison.py").write_text(poison)
+    line = f"--data.train_size 2000 --trainer.max_epochs 1 --trainer.callbacks poison.Poison {TWO}"
+    result = process(*fit(line), PYTHONPATH=str(Path.cwd()))
+    assert result.code == 2, result.err
+    lines = result.err.splitlines()
+    assert 1 <= len(lines) <= 2  # one of each process, unless the first ends the other
+    assert all("the loss is" in line and "at step " in line for line in lines)
+    assert not (RUNS / "version_0").exists()
