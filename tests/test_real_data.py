@@ -1,8 +1,10 @@
 """On the real images that stand beside some checkouts; skipped where they do not."""
 
 import hashlib
+import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -17,8 +19,16 @@ pytestmark = pytest.mark.skipif(not (SHARED / "unpack.py").is_file(), reason="th
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("real")
+    """Unpacked by the first of the test workers that asks; the others wait for it."""
+    folder = tmp_path_factory.getbasetemp().parent / f"real-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        while not (folder / "done").exists():
+            time.sleep(0.1)
+        return folder
     subprocess.run([sys.executable, str(SHARED / "unpack.py"), str(folder)], check=True)
+    (folder / "done").touch()
     return folder
 
 
