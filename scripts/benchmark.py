@@ -103,7 +103,8 @@ def alone(module: str, function: str, *arguments: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result"
         call = pickle.dumps((module, function, arguments, str(result)))
-        path = os.pathsep.join([str(Path(__file__).resolve().parent), os.environ.get("PYTHONPATH", "")])
+        paths = [str(Path(__file__).resolve().parent), os.environ.get("PYTHONPATH")]
+        path = os.pathsep.join(filter(None, paths))  # an empty one would be the current folder
         subprocess.run([sys.executable, "-c", _CALL], input=call, env={**os.environ, "PYTHONPATH": path}, check=True)
         return pickle.loads(result.read_bytes())
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from lit_vision.callbacks.checkpoint import BestAndLast
 from lit_vision.errors import UserError
 
-_INTERVAL = 50  # steps between two looks at what an accelerator computed, which has to be waited for
+_INTERVAL = 50  # steps between two looks: on an accelerator each waits, and small steps on a CPU would feel it, too
 
 
 class FiniteLoss(Callback):
@@ -24,11 +24,9 @@ class FiniteLoss(Callback):
         self._losses = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
-        """Note the loss, and look at it at once where that costs nothing."""
-        loss = outputs["loss"]
-        self._losses.append((trainer.global_step, loss))
-        costs_nothing = loss.device.type == "cpu" and trainer.world_size == 1
-        if costs_nothing or len(self._losses) >= _INTERVAL:
+        """Note the loss, and look at those of many steps at once."""
+        self._losses.append((trainer.global_step, outputs["loss"]))
+        if len(self._losses) >= _INTERVAL:
             self._look(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -56,12 +54,12 @@ class FiniteLoss(Callback):
         losses, self._losses = self._losses, []
         if not losses:
             return
-        finite = torch.stack([loss for _, loss in losses]).isfinite() if len(losses) > 1 else losses[0][1].isfinite()
+        finite = torch.stack([loss for _, loss in losses]).isfinite()
         bad = not finite.all()
         if trainer.world_size > 1:
             bad = bool(trainer.strategy.reduce(finite.all().logical_not().float(), reduce_op="max"))
         if bad:
-            where = finite.logical_not().flatten().nonzero()
+            where = finite.logical_not().nonzero()
             step, loss = losses[int(where[0]) if len(where) else -1]
             value = loss.item() if len(where) else "NaN or infinite in another process"
             raise _error(trainer, f"the loss is {value}", step)
