@@ -35,9 +35,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())  # else a power cut could leave the new name with nothing in it
         except OSError as error:
-            kept = "the one before is kept; " if path.is_file() else ""
-            go_on = ", and go on with --ckpt_path last" if path.with_name("last.ckpt").is_file() else ""
-            raise UserError(
-                f"cannot write the checkpoint {path} ({error.strerror}): {kept}make room, or name another folder with "
-                f"--trainer.default_root_dir{go_on}"
-            ) from error
+            kept = "; the one before is kept" if path.is_file() else ""
+            remedy = "make room, or name another folder with --trainer.default_root_dir"
+            if path.with_name("last.ckpt").is_file():
+                remedy = "make room, and go on with --ckpt_path last"
+            raise UserError(f"cannot write the checkpoint {path} ({error.strerror}){kept}: {remedy}") from error

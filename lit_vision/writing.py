@@ -79,8 +79,8 @@ def explain_full_disks(folder: Path) -> Iterator[None]:
         if not _is_full(error):
             raise
         raise UserError(
-            f"cannot write in {folder} ({error.strerror}): make room, or name another folder with "
-            "--trainer.default_root_dir, and go on with --ckpt_path last if there is one"
+            f"cannot write in {folder} ({error.strerror}): make room, and go on with --ckpt_path last, or start in "
+            "another folder with --trainer.default_root_dir"
         ) from error
     finally:
         threading.excepthook = hook

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import REPOSITORY, rows_of, same, weights
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lit_vision.callbacks import BestAndLast, History, history
 from lit_vision.checkpoint_io import WholeCheckpointIO
@@ -62,6 +63,7 @@ def test_killed_at_random_moments_it_ends_the_same(process):
         (6, "--trainer.accumulate_grad_batches 4", 2),  # in the middle of a step
         (5, "--trainer.val_check_interval 5", 6),  # before a validation
         (20, "", 20),  # the last of the run
+        (10, "--trainer.max_steps 20", 10),
         (7, "--trainer.callbacks EMAWeightAveraging --trainer.callbacks.decay 0.9", 7),
     ],
 )
@@ -77,6 +79,13 @@ def test_stopped_anywhere_it_ends_the_same(cli, interrupted, batch, more, step):
     assert rows_of(whole) == rows_of(RUN)
     assert len(rows_of(whole)) == 2
     assert same(weights(whole / "checkpoints" / "last.ckpt"), weights(last))
+    assert curve(whole) == curve(RUN)
+
+
+def curve(run):
+    """Step and train/loss of all points that TensorBoard draws."""
+    events = EventAccumulator(str(run)).Reload()
+    return [(point.step, point.value) for point in events.Scalars("train/loss")]
 
 
 @pytest.mark.parametrize(

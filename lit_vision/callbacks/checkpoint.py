@@ -13,15 +13,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lit_vision.errors import Stopped, UserError
 
 _PAUSE = 1.0  # seconds
-_EVERY = 10  # steps, between which several processes ask each other whether to stop
+_EVERY = 10  # steps after which several processes ask each other whether to stop or to save
 
 
 class BestAndLast(ModelCheckpoint):
     """checkpoints/best.ckpt by val/acc; checkpoints/last.ckpt after every epoch, within it if asked to, and on signals.
 
     Of epochs that are over in less than a second, only as many write last.ckpt as there are seconds, and the final one.
-    At Ctrl-C or SIGTERM the step is finished first, so that the checkpoint is whole; several processes go on until the
-    step's number is a multiple of ten. A second signal stops at once.
+    At Ctrl-C or SIGTERM the step is finished first, so that the checkpoint is whole; several processes ask each other
+    every ten steps, and an epoch whose last step or validation is under way is finished. A second signal stops at once.
 
     Args:
         every_n_steps: write last.ckpt after so many steps, too.
@@ -40,10 +40,13 @@ class BestAndLast(ModelCheckpoint):
         self.every_n_steps = every_n_steps
         self.every_n_minutes = every_n_minutes
         self._signal: int | None = None  # that asked to stop
+        self._stopping = 0  # the signal that all processes stop for at the start of the next epoch
         self._step = 0  # the newest
+        self._asked_step = 0
         self._saved_at = float("-inf")
         self._saved_step = 0
-        self._within_epoch = False  # whether last.ckpt is
+        self._saved = False  # whether there is a last.ckpt of this run
+        self._within_epoch = False  # whether that is
         self._restore_handlers: Callable[[], object] = lambda: None
 
     @property
@@ -61,10 +64,16 @@ class BestAndLast(ModelCheckpoint):
         best_k = {str(best): state_dict["best_model_score"]}
         super().load_state_dict({**state_dict, **here, "best_k_models": best_k})
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Let a run with ``max_steps`` go on as one with ``max_epochs`` does."""
+        super().setup(trainer, pl_module, stage)
+        # Otherwise Lightning takes an epoch that ended for one to be finished, and counts it twice.
+        trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the signals, where that is possible."""
         super().on_train_start(trainer, pl_module)
-        self._step = self._saved_step = trainer.global_step
+        self._step = self._asked_step = self._saved_step = trainer.global_step
         self._saved_at = time.monotonic()
         self.last_model_path = str(trainer.ckpt_path or "")  # as good as any, until there is one of this run
         if threading.current_thread() is not threading.main_thread():
@@ -94,26 +103,34 @@ class BestAndLast(ModelCheckpoint):
         self._step = trainer.global_step
         if _ends_epoch_or_is_validated(trainer, batch_idx):
             return
-        if trainer.world_size == 1 or trainer.global_step % _EVERY == 0:
-            self._stop_if_asked(trainer)
+        if trainer.world_size > 1:
+            if self._step - self._asked_step < _EVERY:
+                return
+            self._asked_step = self._step
+        if signum := self._agreed_signal(trainer):
+            self._save_last(trainer)
+            raise Stopped(signum)
         if self._is_due(trainer):
             self._save_last(trainer)
             self._within_epoch = True
 
-    def _stop_if_asked(self, trainer: Trainer, save: bool = True) -> None:
-        """All processes stop here if a signal came to any of them."""
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop here if asked to at the end of the last epoch, whose figures are logged by now."""
+        super().on_train_epoch_start(trainer, pl_module)
+        if self._stopping:
+            raise Stopped(self._stopping)
+
+    def _agreed_signal(self, trainer: Trainer) -> int:
+        """The signal that came to this or any other process; 0 for none. All must call it at the same step."""
         signum = self._signal or 0
-        if trainer.world_size > 1:
-            asked = torch.tensor(float(signum), device=trainer.strategy.root_device)
-            signum = int(trainer.strategy.reduce(asked, reduce_op="max"))
-        if signum:
-            if save:
-                self._save_last(trainer)
-            raise Stopped(signum)
+        if trainer.world_size == 1:
+            return signum
+        asked = torch.tensor(float(signum), device=trainer.strategy.root_device)
+        return int(trainer.strategy.reduce(asked, reduce_op="max"))
 
     def _is_due(self, trainer: Trainer) -> bool:
-        every, step = self.every_n_steps, trainer.global_step
-        if every is not None and step // every > self._saved_step // every:
+        every = self.every_n_steps
+        if every is not None and self._step // every > self._saved_step // every:
             return True
         if self.every_n_minutes is None:
             return False
@@ -125,11 +142,11 @@ class BestAndLast(ModelCheckpoint):
         super().on_train_epoch_end(trainer, pl_module)
         # not fit_loop.done, which writes into the progress that is about to be saved
         ends = trainer.current_epoch + 1 == trainer.max_epochs or trainer.global_step == trainer.max_steps
-        waits = self._within_epoch or time.monotonic() - self._saved_at >= _PAUSE
-        if trainer.strategy.broadcast(ends or trainer.should_stop or waits):  # all save together
+        self._stopping = self._agreed_signal(trainer)
+        waits = not self._saved or self._within_epoch or time.monotonic() - self._saved_at >= _PAUSE
+        due = ends or trainer.should_stop or bool(self._stopping) or self._is_due(trainer) or waits
+        if trainer.strategy.broadcast(due):
             self._save_last(trainer)
-        if not ends:
-            self._stop_if_asked(trainer)
 
     def _save_last(self, trainer: Trainer) -> None:
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -138,13 +155,14 @@ class BestAndLast(ModelCheckpoint):
             trainer.save_checkpoint(path)
             self.last_model_path = path
             self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
-            self._within_epoch = False
+            self._saved, self._within_epoch = True, False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the signals back; asked to stop during the last validation, the run is stopped all the same."""
         super().on_train_end(trainer, pl_module)
         self._restore_handlers()
-        self._stop_if_asked(trainer, save=False)
+        if signum := self._agreed_signal(trainer):
+            raise Stopped(signum)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Give the signals back."""
