@@ -21,7 +21,9 @@ def predict_parser() -> ArgumentParser:
     parser = _parser("predict", "Say what is on pictures.")
     what = "Files and folders; of a folder all images in it and in its folders."
     parser.add_argument("--images", type=str, nargs="+", required=True, metavar="FILE_OR_FOLDER", help=what)
-    parser.add_function_arguments(predict, skip={"images"})
+    parser.add_function_arguments(predict, skip={"images", "tta"})
+    views = "Take the mean over six views of every image, as in test (by default what the run was told)"
+    parser.add_argument("--model.tta", type=bool | None, default=None, help=views)
     return parser
 
 
@@ -46,5 +48,5 @@ def run_function(name: str, args: list[str]) -> None:
         raise explain(error, [option for action in parser._actions for option in action.option_strings]) from error
     if name == "export":
         export(**options)
-    elif predict(**options):
+    elif predict(**{key: value for key, value in options.items() if key != "model"}, tta=options["model"]["tta"]):
         sys.exit(1)

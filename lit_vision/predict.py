@@ -50,6 +50,7 @@ def predict(
     top: int = 3,
     name: str | None = None,
     device: str | None = None,
+    tta: bool | None = None,
 ) -> int:
     """Say what is on pictures.
 
@@ -62,6 +63,7 @@ def predict(
         top: guesses to print for each image.
         name: of the runs to look for best or last in; by default all.
         device: such as cpu or cuda:1; by default the accelerator, if there is one.
+        tta: take the mean over six views of every image; by default as the run was told to.
 
     Returns:
         The number of files that could not be read.
@@ -72,6 +74,7 @@ def predict(
     if top < 1:
         raise UserError(f"top {top} is too small: give at least 1 with --top")
     model = Classifier.load_from_checkpoint(find_checkpoint(ckpt_path, Path(LOGS), name))
+    model.tta = model.tta if tta is None else tta
     names = model.class_names
     paths = [path for image in images for path in _files(Path(image))]
     unreadable = 0

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse import ArgumentError
 from lightning.pytorch import Callback, Trainer
@@ -36,6 +37,7 @@ from lit_vision.functions import FUNCTIONS
 from lit_vision.log import inform
 from lit_vision.lr_find import Finding, TuningTrainer
 from lit_vision.models import Classifier
+from lit_vision.models.features import has_fast_bfloat16
 from lit_vision.models.weights import read_checkpoint
 from lit_vision.parse_errors import explain, own_error
 from lit_vision.profiling import NoProfiler
@@ -152,6 +154,12 @@ class VisionCLI(LightningCLI):
                 callbacks.append(EpochBar())
         if options.profiler is None:
             kwargs["profiler"] = NoProfiler()
+        if options.precision is None and getattr(self.model, "prefers_bfloat16", False):
+            found = (
+                None if options.accelerator == "cpu" else torch.accelerator.current_accelerator(check_available=True)
+            )
+            if has_fast_bfloat16("cpu" if found is None else found.type):
+                kwargs["precision"] = "bf16-mixed"
         if self.subcommand == "fit":
             if options.enable_model_summary is None:
                 callbacks.append(ModelSummary())

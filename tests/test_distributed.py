@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import rows_of, same, weights
+from conftest import metrics_in, rows_of, same, weights
 
 RUNS = Path("lightning_logs/shapes")
 TWO = "--trainer.devices 2 --trainer.strategy ddp"
@@ -54,6 +54,17 @@ def test_two_processes_count_and_train_as_one_and_go_on_after_a_signal_to_one(pr
     assert process("-m", "lit_vision", "fit", "--ckpt_path", "last").code == 0
     assert rows_of(RUNS / "version_2") == [two]
     assert same(weights(last[0]), weights(last[2]))
+
+
+def test_two_processes_train_batch_norm_though_one_has_no_image_in_the_last_step(process, cli):
+    data = "--data ShapesDataModule --data.train_size 129 --data.test_size 501 --data.val_size 0 --data.batch_size 8"
+    line = f"fit --config cifar94.yaml {data} --model.widths [8,16,16] --model.lr 0.1 --trainer.max_epochs 2 {TWO}"
+    result = process("-m", "lit_vision", *line.split())
+    assert result.code == 0, result.err
+    row = rows_of(Path("lightning_logs/cifar94/version_0"))[-1]
+    checked = metrics_in(cli("validate --ckpt_path last --trainer.devices 1 --trainer.strategy auto").out)
+    assert checked["val/acc"] == float(row["val/acc"])
+    assert checked["val/loss"] == pytest.approx(float(row["val/loss"]), rel=1e-3)  # in bfloat16, by other batches
 
 
 def test_a_loss_that_is_no_number_in_one_process_stops_all(process):

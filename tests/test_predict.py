@@ -103,6 +103,21 @@ def test_the_table_agrees_with_validate(cli, trained):
     assert accuracy < 1
 
 
+def test_test_time_augmentation_is_an_option_of_test_and_predict(cli, trained):
+    Path("noise").mkdir()
+    for number in range(3):
+        Image.effect_noise((20, 20), 100).convert("RGB").save(f"noise/{number}.png")
+
+    def probabilities(more):
+        assert cli(f"predict --ckpt_path best --images noise --output predictions.csv {more}").code == 0
+        return [float(row["red"]) for row in table()]
+
+    plain, views = probabilities(""), probabilities("--model.tta true")
+    assert plain == probabilities("--model.tta false")
+    assert plain != views
+    assert cli("test --ckpt_path best --model.tta true").code == 0
+
+
 def test_the_script_is_the_command(process, trained):
     script = str(REPOSITORY / "scripts" / "predict.py")
     result = process(script, "--ckpt_path", "best", "--images", f"{trained}/val/blue/0.png", "--top", "1")

@@ -1,6 +1,7 @@
 """What happens to a batch on its device: augmentation, drawn per image, and normalisation."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -12,12 +13,45 @@ from lit_vision.data.draws import draw_uniform
 Draw = Callable[[str], Tensor]
 """Gives (N,) float32 in [0, 1) for a name: one number for each image of the batch."""
 
-Augmentation = Literal["flip", "translate", "jitter", "rotate"]
+Augmentation = Literal["flip", "alternating_flip", "translate", "jitter", "rotate"]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of a batch's images; one of them is a :data:`Draw`.
+
+    Attributes:
+        index: (N,) int64, each image's place in its split.
+        seed: of the run.
+        epoch: counted from 0.
+    """
+
+    index: Tensor
+    seed: int
+    epoch: int
+
+    def __call__(self, name: str) -> Tensor:
+        """(N,) float32 in [0, 1), others in every epoch."""
+        return draw_uniform(self.index, self.seed, "augment", self.epoch, name)
+
+    def of_all_epochs(self, name: str) -> Tensor:
+        """(N,) float32 in [0, 1), the same in every epoch."""
+        return draw_uniform(self.index, self.seed, "augment", name)
 
 
 def flip(image: Tensor, draw: Draw) -> Tensor:
     """Mirror left and right with probability 1/2; image (N, 3, H, W)."""
     return torch.where((draw("flip") < 0.5)[:, None, None, None], image.flip(-1), image)
+
+
+def alternating_flip(image: Tensor, draws: Draws) -> Tensor:
+    """Mirror left and right in every other epoch, each image from the first or from the second on.
+
+    Two epochs in a row show both sides of every image, where :func:`flip` shows half of them the same side twice. From
+    Keller Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv 2404.00498, 2024; image (N, 3, H, W).
+    """
+    mirrored = (draws.of_all_epochs("alternating_flip") < 0.5) != bool(draws.epoch % 2)
+    return torch.where(mirrored[:, None, None, None], image.flip(-1), image)
 
 
 def translate(image: Tensor, draw: Draw, pixels: int = 2) -> Tensor:
@@ -58,7 +92,13 @@ def rotate(image: Tensor, draw: Draw, degrees: float = 10.0) -> Tensor:
     return F.grid_sample(image, F.affine_grid(matrix, list(image.shape), align_corners=False), align_corners=False)
 
 
-_FUNCTIONS = {"flip": flip, "translate": translate, "jitter": jitter, "rotate": rotate}
+_FUNCTIONS: dict[str, Callable[[Tensor, Draws], Tensor]] = {
+    "flip": flip,
+    "alternating_flip": alternating_flip,
+    "translate": translate,
+    "jitter": jitter,
+    "rotate": rotate,
+}
 assert set(_FUNCTIONS) == set(get_args(Augmentation))
 
 
@@ -73,7 +113,7 @@ def augment(image: Tensor, names: Sequence[Augmentation], index: Tensor, seed: i
         epoch: counted from 0.
     """
     for name in names if len(index) else ():  # a process may have no image in an epoch's last batch
-        image = _FUNCTIONS[name](image, lambda draw: draw_uniform(index, seed, "augment", epoch, draw))
+        image = _FUNCTIONS[name](image, Draws(index, seed, epoch))
     return image
 
 

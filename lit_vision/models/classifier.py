@@ -13,6 +13,7 @@ from lit_vision.batch import Batch
 from lit_vision.errors import UserError
 from lit_vision.models.schedule import Schedule, one_cycle
 from lit_vision.models.totals import Totals
+from lit_vision.models.tta import mean_over_views
 from lit_vision.models.weights import check_fits, read_checkpoint, read_weights
 
 
@@ -34,7 +35,10 @@ class Classifier(LightningModule, ABC):
         nesterov: whether the momentum is Nesterov's.
         schedule: of the learning rate: constant, or one_cycle, which rises from a 25th of ``lr`` during the first 5 %
             of the run's steps and falls to nothing until its end.
+        label_smoothing: part of the training loss, in [0, 1], that asks for the same probability of every class
+            (Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2015).
         compile: let torch.compile make faster code for training, which takes up to a minute at the start.
+        tta: test and predict with the mean over six views of every image, see :func:`mean_over_views`.
     """
 
     def __init__(
@@ -49,12 +53,16 @@ class Classifier(LightningModule, ABC):
         weight_decay: float = 0.0,
         nesterov: bool = False,
         schedule: Schedule = "constant",
+        label_smoothing: float = 0.0,
         compile: bool = False,
+        tta: bool = False,
     ) -> None:
         super().__init__()
         for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
             if value < 0:
                 raise UserError(f"{name} {value} is negative: give at least 0 with --model.{name}")
+        if not 0 <= label_smoothing <= 1:
+            raise UserError(f"label_smoothing {label_smoothing} is no part: give --model.label_smoothing 0 to 1")
         if nesterov and not momentum:
             raise UserError("nesterov needs momentum: give --model.momentum more than 0")
         self.save_hyperparameters(ignore=["weights"])  # the checkpoint has better ones
@@ -64,7 +72,9 @@ class Classifier(LightningModule, ABC):
         self.weight_decay = weight_decay
         self.nesterov = nesterov
         self.schedule = schedule
+        self.label_smoothing = label_smoothing
         self.compile_network = compile
+        self.tta = tta
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self.trained = False  # True once weights for these very classes are loaded
         self._totals: dict[str, Totals] = {}
@@ -87,6 +97,10 @@ class Classifier(LightningModule, ABC):
     def forward(self, image: Tensor) -> Tensor:
         """Logits (N, classes) of normalised images (N, 3, H, W)."""
 
+    def infer(self, image: Tensor) -> Tensor:
+        """Logits (N, classes) as test and predict use them: with ``tta`` the mean over several views."""
+        return mean_over_views(self, image) if self.tta else self(image)
+
     def load_weights(self, path: str | Path) -> None:
         """Load a state_dict file, such as the notebooks save.
 
@@ -104,8 +118,20 @@ class Classifier(LightningModule, ABC):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """SGD over all parameters that are to be trained."""
-        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return torch.optim.SGD(parameters, **self._sgd_options())
+        groups = [{"params": params, "lr_scale": scale} for params, scale in self.parameter_groups()]
+        optimizer = torch.optim.SGD(groups, **self._sgd_options())
+        for group in optimizer.param_groups:
+            group.update(self._group_options(group))
+        return optimizer
+
+    def parameter_groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """The parameters that are to be trained, and what the learning rate of each group of them is multiplied by."""
+        return [([parameter for parameter in self.parameters() if parameter.requires_grad], 1.0)]
+
+    def _group_options(self, group: dict[str, Any]) -> dict[str, Any]:
+        """A group's options; a higher learning rate leaves what weight decay takes in a step as it is."""
+        options, scale = self._sgd_options(), group.get("lr_scale", 1.0)
+        return {**options, "lr": self.lr * scale, "weight_decay": self.weight_decay / scale}
 
     def _sgd_options(self) -> dict[str, Any]:
         trainer = self._trainer
@@ -134,7 +160,7 @@ class Classifier(LightningModule, ABC):
             return
         lr = self.lr * one_cycle(self.trainer.global_step / self._steps)
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("lr_scale", 1.0)  # older checkpoints have none
 
     # Steps
 
@@ -143,14 +169,21 @@ class Classifier(LightningModule, ABC):
         totals = self._totals.get(stage)
         if totals is None:
             totals = self._totals[stage] = Totals()
-        # Evaluation is not compiled, so that the figures of fit and of validate are the same to the last digit.
-        network = self._compiled if self._compiled is not None and stage == "train" else self
-        logits = network(batch.image.to(self.dtype))
         if not len(batch.label):  # this process' share of an epoch's last batch, with fewer images than processes
-            return logits.sum(), logits
-        loss = F.cross_entropy(logits, batch.label)
+            return self._nothing(), batch.image.new_zeros(0, len(self.class_names))
+        # Evaluation is not compiled, so that the figures of fit and of validate are the same to the last digit.
+        network = (self._compiled or self) if stage == "train" else self.infer if stage == "test" else self
+        logits = network(batch.image.to(self.dtype))
+        if logits.dtype in (torch.bfloat16, torch.float16):  # too coarse for a loss
+            logits = logits.float()
+        smoothing = self.label_smoothing if stage == "train" else 0.0
+        loss = F.cross_entropy(logits, batch.label, label_smoothing=smoothing)
         totals.add(loss, logits, batch.label)
         return loss, logits
+
+    def _nothing(self) -> Tensor:
+        """A loss of 0 whose gradients are 0: BatchNorm, for one, cannot do without images."""
+        return torch.stack([parameter.sum() for parameter in self.parameters() if parameter.requires_grad]).sum() * 0
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a training batch, weighted so that the mean over the processes is that over their images."""
@@ -241,7 +274,7 @@ class Classifier(LightningModule, ABC):
                 self._totals["train"].load(checkpoint["train_sums"])
         for state in checkpoint.get("optimizer_states", []):
             for group in state["param_groups"]:
-                group.update({name: value for name, value in self._sgd_options().items() if name in group})
+                group.update({name: value for name, value in self._group_options(group).items() if name in group})
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]  # needs nothing but the file

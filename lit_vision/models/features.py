@@ -30,7 +30,7 @@ def compute_features(backbone: nn.Module, loader: Any, trainer: Trainer) -> Tens
         return backbone(image.to(memory_format=torch.channels_last)).float()
 
     precision = trainer.precision_plugin.forward_context()
-    if trainer.precision == "32-true" and _has_fast_bfloat16(trainer.strategy.root_device.type):
+    if trainer.precision == "32-true" and has_fast_bfloat16(trainer.strategy.root_device.type):
         probe = loader.pick(torch.arange(min(_PROBE, len(loader.labels))))  # the same in all processes
         exact = compute(probe)
         fast = torch.autocast(trainer.strategy.root_device.type, torch.bfloat16)
@@ -50,7 +50,8 @@ def compute_features(backbone: nn.Module, loader: Any, trainer: Trainer) -> Tens
     return trainer.strategy.reduce(features, reduce_op="sum").cpu()
 
 
-def _has_fast_bfloat16(device: str) -> bool:
+def has_fast_bfloat16(device: str) -> bool:
+    """Whether a type of device, such as cpu or cuda, multiplies bfloat16 in hardware."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()

@@ -144,6 +144,8 @@ class TransferClassifier(Classifier):
             return "feature_bank is off"
         if getattr(getattr(self.trainer, "datamodule", None), "augment", ()):
             return "augmentation changes the images"
+        if self.tta and self.trainer.testing:
+            return "test-time augmentation changes the images"
         if any(parameter.requires_grad for parameter in self.backbone.parameters()):
             return "the backbone is not frozen"
         return None

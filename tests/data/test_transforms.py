@@ -28,6 +28,17 @@ def test_translate_moves_whole_pixels_and_mirrors_the_border():
     assert torch.equal(moved[:, :, :-2, 2:], IMAGE[:, :, 2:, :-2])
 
 
+def test_alternating_flip_shows_both_sides_in_two_epochs():
+    flipped = [(augment(IMAGE, ["alternating_flip"], INDEX, 0, e) != IMAGE).flatten(1).any(1) for e in range(4)]
+    assert 16 < flipped[0].sum() < 48
+    assert torch.equal(flipped[0], ~flipped[1])
+    assert torch.equal(flipped[0], flipped[2])
+    assert torch.equal(flipped[1], flipped[3])
+    assert torch.equal(augment(IMAGE, ["alternating_flip"], INDEX, 0, 0)[flipped[0]], IMAGE[flipped[0]].flip(-1))
+    other_seed = augment(IMAGE, ["alternating_flip"], INDEX, 1, 0)
+    assert not torch.equal(other_seed, augment(IMAGE, ["alternating_flip"], INDEX, 0, 0))
+
+
 def test_translate_draws_every_place_alike():
     corner = torch.zeros(5000, 3, 9, 9)
     corner[:, :, 4, 4] = 1
@@ -50,14 +61,14 @@ def test_jitter_is_torchvisions():
     torch.testing.assert_close(jitter(IMAGE, fixed(**draws)), expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["flip", "translate", "jitter", "rotate"])
+@pytest.mark.parametrize("name", ["flip", "alternating_flip", "translate", "jitter", "rotate"])
 def test_draws_are_per_image_and_do_not_depend_on_the_batch(name):
     whole = augment(IMAGE, [name], INDEX, 0, 3)
     part = augment(IMAGE[10:13], [name], INDEX[10:13], 0, 3)
     torch.testing.assert_close(part, whole[10:13])
     same = IMAGE[:1].expand(64, -1, -1, -1)
     kinds = len(augment(same, [name], INDEX, 0, 0).flatten(1).unique(dim=0))
-    assert kinds >= {"flip": 2, "translate": 20}.get(name, 64)
+    assert kinds >= {"flip": 2, "alternating_flip": 2, "translate": 20}.get(name, 64)
     assert not torch.equal(whole, augment(IMAGE, [name], INDEX, 0, 4))
     assert not torch.equal(whole, augment(IMAGE, [name], INDEX, 1, 3))
     assert whole.min() >= 0

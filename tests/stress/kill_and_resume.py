@@ -32,6 +32,10 @@ RECIPES = {
         "--config cifar_fast.yaml --data ShapesDataModule --data.train_size 1300 --data.val_size 200 "
         "--data.batch_size 32 --trainer.max_epochs 4"
     ),
+    "whitened": (
+        "--config cifar94.yaml --data ShapesDataModule --data.train_size 1300 --data.val_size 200 --data.batch_size 32 "
+        "--model.widths [8,16,16] --model.lr 0.1 --trainer.max_epochs 4"
+    ),
     "feature bank": (
         "--config hymenoptera.yaml --model.arch mobilenet_v3_small --model.weights null --data ShapesDataModule "
         "--data.train_size 200 --data.test_size 20 --data.image_size 64 --data.batch_size 4 --trainer.max_epochs 6"
