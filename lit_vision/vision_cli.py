@@ -155,11 +155,7 @@ class VisionCLI(LightningCLI):
         if options.profiler is None:
             kwargs["profiler"] = NoProfiler()
         if options.precision is None and getattr(self.model, "prefers_bfloat16", False):
-            found = (
-                None if options.accelerator == "cpu" else torch.accelerator.current_accelerator(check_available=True)
-            )
-            if has_fast_bfloat16("cpu" if found is None else found.type):
-                kwargs["precision"] = "bf16-mixed"
+            kwargs["precision"] = _fastest_precision(options.accelerator)
         if self.subcommand == "fit":
             if options.enable_model_summary is None:
                 callbacks.append(ModelSummary())
@@ -300,6 +296,12 @@ class VisionCLI(LightningCLI):
         print(f"time   {seconds:.1f} s")
         print(f"next   lit-vision test --ckpt_path {path}")
         print(f"       tensorboard --logdir {self._logs}")
+
+
+def _fastest_precision(accelerator: Any) -> str:
+    """The Trainer's name for bfloat16 where the device is fast in that, else for float32."""
+    found = None if accelerator == "cpu" else torch.accelerator.current_accelerator(check_available=True)
+    return "bf16-mixed" if has_fast_bfloat16("cpu" if found is None else found.type) else "32-true"
 
 
 def _listed(given: Any) -> list[Any]:

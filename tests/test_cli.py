@@ -16,6 +16,7 @@ from conftest import REPOSITORY, metrics_in, rows_of, same, weights
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lit_vision import vision_cli
 from lit_vision.arguments import find_config
 
 QUICK = "--data.train_size 300 --data.val_size 100 --data.test_size 100 --trainer.accelerator cpu --trainer.max_epochs"
@@ -329,3 +330,23 @@ def test_tensorboard_serves_the_named_scalars(cli):
             assert [chart["title"] for chart in layout["category"][0]["chart"]] == ["loss", "accuracy"]
         finally:
             server.terminate()
+
+
+@pytest.mark.parametrize(
+    ("config", "fast", "more", "precision"),
+    [
+        ("cifar94.yaml", True, "", "bf16-mixed"),
+        ("cifar94.yaml", False, "", "32-true"),
+        ("cifar94.yaml", True, "--trainer.precision 32", "32-true"),
+        ("cifar.yaml", True, "", "32-true"),
+    ],
+)
+def test_bfloat16_is_chosen_where_the_network_and_the_device_call_for_it(
+    cli, monkeypatch, config, fast, more, precision
+):
+    seen = []
+    monkeypatch.setattr(vision_cli, "has_fast_bfloat16", lambda device: fast)
+    monkeypatch.setattr(vision_cli.VisionCLI, "fit", lambda self, **kwargs: seen.append(self.trainer.precision))
+    data = "--data ShapesDataModule --trainer.accelerator cpu"
+    assert cli(f"fit --config {config} {data} {more}").code == 0
+    assert seen == [precision]

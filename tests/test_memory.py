@@ -73,7 +73,7 @@ def test_available_memory_is_that_of_the_tightest_limit(process):
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_what_is_left_in_control_groups(tmp_path, monkeypatch, version):
+def test_what_is_left_in_control_groups(tmp_path, version):
     names = {1: ("memory", "limit_in_bytes", "usage_in_bytes", "total_"), 2: ("", "max", "current", "")}
     controllers, limit, usage, total = names[version]
     outer = tmp_path / controllers / "jobs"

@@ -159,3 +159,15 @@ def test_the_optimizer_is_fused_and_clips_where_it_must():
     assert not trainer.optimizers[0].param_groups[0]["fused"]
     with pytest.raises(UserError, match="nesterov needs momentum"):
         small(nesterov=True, momentum=0.0)
+
+
+def test_labels_are_smoothed_in_training_alone():
+    batch = next(iter(batches([8])))
+    model = small(label_smoothing=0.3)
+    plain = torch.nn.functional.cross_entropy(model(batch.image), batch.label)
+    smooth = torch.nn.functional.cross_entropy(model(batch.image), batch.label, label_smoothing=0.3)
+    assert model.step(batch, "train")[0].item() == pytest.approx(smooth.item())
+    assert model.step(batch, "val")[0].item() == pytest.approx(plain.item())
+    assert plain.item() != pytest.approx(smooth.item())
+    with pytest.raises(UserError, match=r"--model\.label_smoothing"):
+        small(label_smoothing=1.1)

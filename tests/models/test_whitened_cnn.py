@@ -6,6 +6,7 @@ from lightning.pytorch import Trainer
 from lit_vision.data import ShapesDataModule
 from lit_vision.errors import UserError
 from lit_vision.models import WhitenedCNN
+from lit_vision.models.schedule import one_cycle
 from lit_vision.models.whitening import whitening_filters
 
 
@@ -72,3 +73,26 @@ def test_filters_come_from_the_training_images_once_and_stay(tmp_path):
     trainer.save_checkpoint(tmp_path / "x.ckpt")
     again = WhitenedCNN.load_from_checkpoint(tmp_path / "x.ckpt")
     assert torch.equal(again.whiten.weight, model.whiten.weight)
+
+
+def test_a_schedule_and_a_checkpoint_keep_the_ratio_of_the_learning_rates(tmp_path):
+    rates = []
+
+    class Watched(WhitenedCNN):
+        def on_train_batch_start(self, batch, batch_idx):
+            super().on_train_batch_start(batch, batch_idx)
+            rates.append([group["lr"] for group in self.trainer.optimizers[0].param_groups])
+
+    data = ShapesDataModule(batch_size=50, train_size=300, test_size=50, val_size=50, seed=0)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    options = {"widths": (8, 16, 16), "bias_lr": 10.0, "weight_decay": 0.01, "schedule": "one_cycle"}
+    trainer = Trainer(max_epochs=1, enable_model_summary=False, **quiet)
+    trainer.fit(Watched(lr=0.1, **options), data)
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    again = Trainer(max_epochs=2, enable_model_summary=False, **quiet)
+    again.fit(Watched(lr=0.2, **options), data, ckpt_path=tmp_path / "x.ckpt", weights_only=True)
+    expected = [0.1 * one_cycle(step / 5) for step in range(5)] + [0.2 * one_cycle(step / 10) for step in range(5, 10)]
+    assert [rest for rest, _ in rates] == pytest.approx(expected)
+    assert all(biases == pytest.approx(10 * rest) for rest, biases in rates)
+    rest, biases = again.optimizers[0].param_groups
+    assert rest["weight_decay"] == pytest.approx(10 * biases["weight_decay"])
