@@ -1,6 +1,6 @@
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -29,7 +29,7 @@ class TuningTrainer(Trainer):
 
         Args:
             model: LightningModule to train, which is left as it was.
-            datamodule: its data.
+            datamodule: its data, of which it sees whole images alone.
             min_lr: the first learning rate.
             max_lr: the last one.
             num_training: steps, each with a higher rate than the one before.
@@ -40,15 +40,20 @@ class TuningTrainer(Trainer):
             raise UserError("a fast_dev_run finds no learning rate: leave --trainer.fast_dev_run out")
         if not 0 < min_lr < max_lr:
             raise UserError(f"from min_lr {min_lr} to max_lr {max_lr} no rate rises: change --min_lr or --max_lr")
-        return Tuner(self).lr_find(
-            model,
-            datamodule=datamodule,
-            min_lr=min_lr,
-            max_lr=max_lr,
-            num_training=num_training,
-            early_stop_threshold=None,  # it is compared with a first loss that Lightning halves
-            update_attr=False,
-        )
+        small_epochs, data = getattr(datamodule, "small_epochs", 0), cast(Any, datamodule)
+        data.small_epochs = 0  # the loss of whole images and of crops are two curves
+        try:
+            return Tuner(self).lr_find(
+                model,
+                datamodule=datamodule,
+                min_lr=min_lr,
+                max_lr=max_lr,
+                num_training=num_training,
+                early_stop_threshold=None,  # it is compared with a first loss that Lightning halves
+                update_attr=False,
+            )
+        finally:
+            data.small_epochs = small_epochs
 
 
 setattr(TuningTrainer, "lr-find", TuningTrainer.lr_find)  # LightningCLI's subcommands are methods of that very name

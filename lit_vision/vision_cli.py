@@ -212,7 +212,7 @@ class VisionCLI(LightningCLI):
         for name in ("class_names", "mean", "std"):  # long, and rarely changed
             hparams.pop(name)
         shared = {name: hparams.pop(name) for name in ("lr", "momentum", "weight_decay")}
-        data = {name: config.data.init_args[name] for name in ("augment", "batch_size", "val_size")}
+        data = {name: config.data.init_args.get(name) for name in _OF_DATA}
         return {
             "data": type(self.datamodule).__name__,
             "epochs": config.trainer.max_epochs,
@@ -312,4 +312,5 @@ def _listed(given: Any) -> list[Any]:
 setattr(VisionCLI, "lr-find", VisionCLI.lr_find)  # a subcommand's method has that very name
 
 
+_OF_DATA = ("augment", "batch_size", "small_epochs", "small_size", "val_size")  # options that a table of runs compares
 _NAME = f"Folder of the run below {LOGS}, by default the config's name; with --ckpt_path best or last, where to look."

@@ -4,7 +4,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from lit_vision.batch import Batch
+from lit_vision.batch import Batch, spread
 
 
 class Outcome(NamedTuple):
@@ -41,12 +41,6 @@ class Outcome(NamedTuple):
 
     def _select(self, which: Tensor) -> "Outcome":
         return Outcome(*(column[which] for column in self))
-
-
-def spread(size: int, count: int) -> Tensor:
-    """Up to ``count`` of the numbers below ``size``, evenly: (n,) int64."""
-    chosen = min(size, count)
-    return torch.arange(chosen) * size // max(1, chosen)
 
 
 class OutcomeCollector:

@@ -1,16 +1,17 @@
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from lit_vision.batch import Batch
-from lit_vision.callbacks.outcome import Outcome, OutcomeCollector, spread
+from lit_vision.batch import Batch, spread
+from lit_vision.callbacks.outcome import Outcome, OutcomeCollector
 from lit_vision.callbacks.tensorboard import add_picture, writers
 from lit_vision.drawing import GREEN, RED, Tile, draw_confusion, draw_grid, to_picture
 from lit_vision.errors import UserError
+from lit_vision.models.modes import in_eval_mode
 
 _COLUMNS = 4  # so that text can be read in the narrow cards of TensorBoard, too
 _SHARE = 0.02  # of the run's time
@@ -117,14 +118,16 @@ class Pictures(Callback):
         """Draw the last validation, and the embedding, if asked to."""
         self._draw(trainer, pl_module)
         loader: Any = trainer.val_dataloaders
-        if not self.embedding or not hasattr(loader, "pick"):
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if not self.embedding or data is None or not hasattr(loader, "pick"):
             return
         for writer in writers(trainer):
             chosen = spread(len(loader.labels), 1000)
             batches = [loader.pick(part) for part in chosen.split(32)]
             sprites = torch.cat([nn.functional.interpolate(batch.image.float(), 32, mode="area") for batch in batches])
             names = [pl_module.class_names[label] for label in loader.labels[chosen].tolist()]
-            vectors = _before_head(trainer, pl_module, batches)
+            ready = (data.prepared(batch).image.to(pl_module.device) for batch in batches)
+            vectors = _before_head(pl_module, ready)
             writer.add_embedding(vectors, names, sprites / 255, trainer.global_step, "val/embedding")
 
 
@@ -148,17 +151,15 @@ def _without_normalisation(image: Tensor, hparams: Mapping[str, Any]) -> Tensor:
 
 
 @torch.no_grad()
-def _before_head(trainer: Trainer, model: nn.Module, batches: Sequence[Batch]) -> Tensor:
+def _before_head(model: nn.Module, images: Iterable[Tensor]) -> Tensor:
     """(N, width) float32: what the last Linear of a network gets."""
     head = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
     found: list[Tensor] = []
     hook = head.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].float().cpu()))
-    training = model.training
-    model.eval()
     try:
-        for batch in batches:
-            model(trainer.strategy.batch_to_device(batch).image)
+        with in_eval_mode(model):
+            for image in images:
+                model(image)
     finally:
         hook.remove()
-        model.train(training)
     return torch.cat(found)

@@ -1,14 +1,13 @@
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import nn
 from torch.utils.tensorboard.summary import hparams
 
 from lit_vision.callbacks.tensorboard import writers
 from lit_vision.drawing import CHARTS
+from lit_vision.models.modes import in_eval_mode
 
 _METRICS = ("val/acc", "val/loss", "train/acc", "train/loss")
 
@@ -42,7 +41,7 @@ class RunPage(Callback):
             writer.file_writer.add_summary(experiment)
             writer.file_writer.add_summary(start)
             image = pl_module.example_input_array.to(pl_module.device)  # type: ignore[union-attr]
-            with _in_eval_mode(pl_module), torch.no_grad():
+            with in_eval_mode(pl_module), torch.no_grad():
                 trace = torch.jit.trace(pl_module, image, check_trace=False)  # which would take two passes more
             writer.add_graph(trace, image)
 
@@ -50,13 +49,3 @@ class RunPage(Callback):
         """Tell HParams that the run is complete."""
         for writer in writers(trainer):
             writer.file_writer.add_summary(hparams(self.options, {})[2])
-
-
-@contextmanager
-def _in_eval_mode(model: nn.Module) -> Iterator[None]:
-    """A pass in train mode would move the statistics of BatchNorms, and draw random numbers."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    yield
-    for module in training:
-        module.training = True

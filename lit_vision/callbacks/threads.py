@@ -27,7 +27,7 @@ class OneThreadForSmallBatches(Callback):
         self._training = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
-        """Choose by the first batch; the others are as large, but for the last of an epoch."""
+        """Choose by the first batch of an epoch; the others are as large, but for the last."""
         if self._training is None:
             parameters = sum(parameter.numel() for parameter in pl_module.parameters())
             small = batch.image.numel() <= _SMALL_BATCH and parameters <= _SMALL_NETWORK
@@ -35,7 +35,8 @@ class OneThreadForSmallBatches(Callback):
         self._use(self._training)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give all back."""
+        """Give all back, and choose anew: the first epochs may have smaller images."""
+        self._training = None
         self._use(self._all)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

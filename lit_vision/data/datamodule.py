@@ -12,7 +12,7 @@ from lit_vision.batch import Batch
 from lit_vision.data.draws import draw_permutation
 from lit_vision.data.images import LazyImages, Resize, ResizedImages, decode_all
 from lit_vision.data.loader import BatchLoader
-from lit_vision.data.transforms import Augmentation, augment, normalize, to_unit
+from lit_vision.data.transforms import Augmentation, Draws, augment, normalize, random_crop, to_unit
 from lit_vision.errors import UserError
 from lit_vision.log import inform
 from lit_vision.memory import available_memory
@@ -50,7 +50,12 @@ class ImageDataModule(LightningDataModule, ABC):
         val_size: images held out of train for validation, the same ones for the same seed; 0 takes the set's own
             second split instead.
         augment: what happens to training images, in this order, drawn anew for each image and epoch: flip (left and
-            right), translate (up to 2 pixels), jitter (brightness, contrast, saturation), rotate (up to 10 degrees).
+            right), alternating_flip (left and right, in every other epoch), translate (up to 2 pixels), jitter
+            (brightness, contrast, saturation), rotate (up to 10 degrees).
+        small_epochs: how many training epochs at the start see random crops of the images, which takes less time (small
+            images first: Howard, "Now anyone can train Imagenet in 18 minutes", 2018). Validation has whole images; the
+            network must take both, and a TransferClassifier has no bank of features then.
+        small_size: side in pixels of these crops; without ``small_epochs`` it does nothing.
         image_size: side in pixels of the square to which images are brought; by default the images' own.
         resize: how: exact stretches the whole image, crop takes the middle square of it as torchvision's weights
             expect (256 pixels, of which the middle 224 are left, and so in proportion).
@@ -68,6 +73,8 @@ class ImageDataModule(LightningDataModule, ABC):
         batch_size: int = 32,
         val_size: int = 0,
         augment: Sequence[Augmentation] = (),
+        small_epochs: int = 0,
+        small_size: int | None = None,
         image_size: int | None = None,
         resize: Resize = "exact",
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
@@ -80,6 +87,8 @@ class ImageDataModule(LightningDataModule, ABC):
         for name, value, least in (
             ("batch_size", batch_size, 1),
             ("val_size", val_size, 0),
+            ("small_epochs", small_epochs, 0),
+            ("small_size", 1 if small_size is None else small_size, 1),
             ("std", min(std), 1e-6),
             ("num_workers", num_workers or 1, 1),
         ):
@@ -87,10 +96,14 @@ class ImageDataModule(LightningDataModule, ABC):
                 raise UserError(f"{name} {value} is too small: give at least {least} with --data.{name}")
         if image_size is not None and image_size < 1:
             raise UserError(f"image_size {image_size} is no size: give at least 1 with --data.image_size")
+        if small_epochs and small_size is None:
+            raise UserError("small_epochs needs the size of its crops: give --data.small_size")
         self.root = Path(root or os.environ.get("LIT_VISION_DATA") or "data").expanduser()
         self.batch_size = batch_size
         self.val_size = val_size
         self.augment = tuple(augment)
+        self.small_epochs = small_epochs
+        self.small_size = small_size
         self.resize = resize if image_size is not None else "exact"  # without a size images stay as they are
         self.mean = mean
         self.std = std
@@ -136,6 +149,8 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Read what the stage needs: train and val for fit, val for validate, test for test."""
+        if self.small_epochs and (self.small_size or 0) > self.image_size:
+            raise UserError(f"small_size {self.small_size} is more than {self.image_size}: lower --data.small_size")
         wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
         missing = [split for split in wanted if split not in self._splits]
         if "test" in missing:
@@ -219,13 +234,24 @@ class ImageDataModule(LightningDataModule, ABC):
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Uint8 to normalised float32, with augmentation while training."""
+        """Uint8 to normalised float32, augmented and perhaps cropped while training."""
         if not isinstance(batch, Batch) or batch.image.dtype != torch.uint8:  # what a bank of features keeps is ready
             return batch
+        training = self.trainer is not None and self.trainer.training
+        return self.prepared(batch, self.trainer.current_epoch if training else None)  # type: ignore[union-attr]
+
+    def prepared(self, batch: Batch, epoch: int | None = None) -> Batch:
+        """The batch with normalised images, (N, 3, H, W) float32, on the same device.
+
+        Args:
+            batch: images (N, 3, H, W) uint8.
+            epoch: of training, counted from 0, whose augmentation and crops are applied; None for neither.
+        """
         image = to_unit(batch.image)
-        trainer = self.trainer
-        if self.augment and trainer is not None and trainer.training:
-            image = augment(image, self.augment, batch.index, self.seed, trainer.current_epoch)
+        if epoch is not None:
+            image = augment(image, self.augment, batch.index, self.seed, epoch)
+            if epoch < self.small_epochs and self.small_size is not None:
+                image = random_crop(image, Draws(batch.index, self.seed, epoch), self.small_size)
         if self._scale[0].device != image.device:
             self._scale = self._scale[0].to(image.device), self._scale[1].to(image.device)
         # convolutions are faster with channels last, all before them is not

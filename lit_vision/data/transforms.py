@@ -56,11 +56,20 @@ def alternating_flip(image: Tensor, draws: Draws) -> Tensor:
 
 def translate(image: Tensor, draw: Draw, pixels: int = 2) -> Tensor:
     """Move by up to +-pixels along each axis, mirroring what is moved in; image (N, 3, H, W) with H, W > pixels."""
-    places = 2 * pixels + 1
-    down, right = ((draw(name) * places).long() for name in ("down", "right"))
     padded = F.pad(image, (pixels, pixels, pixels, pixels), mode="reflect")
-    windows = padded.unfold(2, image.shape[2], 1).unfold(3, image.shape[3], 1)  # (N, 3, places, places, H, W), a view
-    return windows[torch.arange(len(image), device=image.device), :, down, right]
+    return _window(padded, draw("down"), draw("right"), *image.shape[2:])
+
+
+def random_crop(image: Tensor, draw: Draw, side: int) -> Tensor:
+    """A square of ``side`` pixels from anywhere in the image; image (N, 3, H, W) with H, W >= side."""
+    return _window(image, draw("crop_down"), draw("crop_right"), side, side)
+
+
+def _window(image: Tensor, down: Tensor, right: Tensor, height: int, width: int) -> Tensor:
+    """(N, 3, height, width): each image's window at ``down`` and ``right``, (N,) in [0, 1), of all places."""
+    windows = image.unfold(2, height, 1).unfold(3, width, 1)  # (N, 3, places, places, height, width), a view
+    rows, columns = (down * windows.shape[2]).long(), (right * windows.shape[3]).long()
+    return windows[torch.arange(len(image), device=image.device), :, rows, columns]
 
 
 def jitter(image: Tensor, draw: Draw, strength: float = 0.2) -> Tensor:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from lit_vision.batch import Batch
 from lit_vision.errors import UserError
+from lit_vision.log import inform
+from lit_vision.models.modes import in_eval_mode
 from lit_vision.models.schedule import Schedule, one_cycle
 from lit_vision.models.totals import Totals
 from lit_vision.models.tta import mean_over_views
@@ -33,8 +35,9 @@ class Classifier(LightningModule, ABC):
         momentum: of SGD.
         weight_decay: of SGD.
         nesterov: whether the momentum is Nesterov's.
-        schedule: of the learning rate: constant, or one_cycle, which rises from a 25th of ``lr`` during the first 5 %
-            of the run's steps and falls to nothing until its end.
+        schedule: of the learning rate: constant, or one_cycle, which rises from a 25th of ``lr`` and falls to nothing
+            until the end of the run.
+        rise: part of the run's steps, in [0, 1), during which one_cycle rises; without one_cycle it does nothing.
         label_smoothing: part of the training loss, in [0, 1], that asks for the same probability of every class
             (Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2015).
         compile: let torch.compile make faster code for training, which takes up to a minute at the start.
@@ -53,6 +56,7 @@ class Classifier(LightningModule, ABC):
         weight_decay: float = 0.0,
         nesterov: bool = False,
         schedule: Schedule = "constant",
+        rise: float = 0.05,
         label_smoothing: float = 0.0,
         compile: bool = False,
         tta: bool = False,
@@ -61,6 +65,8 @@ class Classifier(LightningModule, ABC):
         for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
             if value < 0:
                 raise UserError(f"{name} {value} is negative: give at least 0 with --model.{name}")
+        if not 0 <= rise < 1:
+            raise UserError(f"rise {rise} is no part of the run: give --model.rise 0 to less than 1")
         if not 0 <= label_smoothing <= 1:
             raise UserError(f"label_smoothing {label_smoothing} is no part: give --model.label_smoothing 0 to 1")
         if nesterov and not momentum:
@@ -72,6 +78,7 @@ class Classifier(LightningModule, ABC):
         self.weight_decay = weight_decay
         self.nesterov = nesterov
         self.schedule = schedule
+        self.rise = rise
         self.label_smoothing = label_smoothing
         self.compile_network = compile
         self.tta = tta
@@ -143,12 +150,36 @@ class Classifier(LightningModule, ABC):
         return {**options, "nesterov": self.nesterov, "fused": fused}
 
     def on_train_start(self) -> None:
-        """Learn how long the run is, and compile."""
+        """Learn how long the run is, try the size of its small images, and compile."""
         self._steps = self.trainer.estimated_stepping_batches
         if self.schedule != "constant" and not 0 < self._steps < math.inf:
             raise UserError(f"the schedule {self.schedule} needs an end: give --trainer.max_epochs or max_steps")
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if small_epochs := getattr(data, "small_epochs", 0):
+            self.check_small_size(data.small_size)
+            steps = small_epochs * self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+            if 0 < self._steps <= steps and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+                inform(f"no epoch trains on whole images: small_epochs is {small_epochs} (--data.small_epochs)")
         if self.compile_network:
-            self._compiled = torch.compile(self.forward)
+            # of few sizes, each is faster with code of its own
+            self._compiled = torch.compile(self.forward, dynamic=False if small_epochs else None)
+
+    @torch.no_grad()
+    def check_small_size(self, side: int) -> None:
+        """Try the network on an image of the data's ``small_size``.
+
+        Raises:
+            UserError: it takes none.
+        """
+        image = torch.zeros(1, 3, side, side, dtype=self.dtype, device=self.device)  # type: ignore[arg-type]
+        try:
+            with in_eval_mode(self):
+                self(image)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, AssertionError, ValueError) as error:
+            message = f"{type(self).__name__} takes no images of {side} pixels"
+            raise UserError(f"{message} ({error}): change --data.small_size, or give --data.small_epochs 0") from error
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set the learning rate of a schedule.
@@ -158,7 +189,7 @@ class Classifier(LightningModule, ABC):
         """
         if self.schedule == "constant" or self.trainer.lr_scheduler_configs:  # those of lr-find
             return
-        lr = self.lr * one_cycle(self.trainer.global_step / self._steps)
+        lr = self.lr * one_cycle(self.trainer.global_step / self._steps, self.rise)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = lr * group.get("lr_scale", 1.0)  # older checkpoints have none
 

@@ -142,8 +142,11 @@ class TransferClassifier(Classifier):
     def _why_no_bank(self) -> str | None:
         if not self.feature_bank:
             return "feature_bank is off"
-        if getattr(getattr(self.trainer, "datamodule", None), "augment", ()):
+        data = getattr(self.trainer, "datamodule", None)
+        if getattr(data, "augment", ()):
             return "augmentation changes the images"
+        if getattr(data, "small_epochs", 0):
+            return "the first epochs see parts of the images"
         if self.tta and self.trainer.testing:
             return "test-time augmentation changes the images"
         if any(parameter.requires_grad for parameter in self.backbone.parameters()):

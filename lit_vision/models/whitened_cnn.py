@@ -6,11 +6,13 @@ import torch.nn.functional as F
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
+from lit_vision.batch import spread
 from lit_vision.errors import UserError
 from lit_vision.models.classifier import Classifier
 from lit_vision.models.whitening import whitening_filters
 
-_IMAGES = 5000  # to find the filters with
+_IMAGES = 5000  # to find the filters with, of up to 32x32 pixels; fewer of larger ones
+_FEWEST = 100
 _BATCH_NORM_MOMENTUM = 0.4  # a run is a few hundred steps, after which statistics must be those of its end
 _LOGIT_SCALE = 1 / 9
 _SMALLEST = 17  # pixels, of which the blocks leave 2: BatchNorm cannot train on a single image with a single pixel
@@ -26,7 +28,7 @@ class WhitenedCNN(Classifier):
 
     After Keller Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv 2404.00498, 2024.
 
-    The filters of the first layer are computed from the first training images when fit starts, and stay as they are.
+    The filters of the first layer are computed from training images when fit starts, and stay as they are.
 
     Args:
         widths: channels of the three blocks.
@@ -35,7 +37,7 @@ class WhitenedCNN(Classifier):
         kwargs: as for :class:`Classifier`.
 
     Raises:
-        UserError: ``image_size`` is below 17.
+        UserError: ``image_size`` is below 17; when fit starts, the data's ``small_size`` is.
     """
 
     prefers_bfloat16 = True
@@ -51,9 +53,7 @@ class WhitenedCNN(Classifier):
         super().__init__(**kwargs)
         if min(widths) < 1 or bias_lr <= 0:
             raise UserError("widths and bias_lr must be more than 0: change --model.widths or --model.bias_lr")
-        if self.hparams["image_size"] < _SMALLEST:
-            side = self.hparams["image_size"]
-            raise UserError(f"image_size {side} leaves too few pixels: set --data.image_size to {_SMALLEST} or more")
+        _check_side("image_size", self.hparams["image_size"])
         self.bias_lr = bias_lr
         self.whiten = nn.Conv2d(3, 24, 2, bias=False)
         nn.init.zeros_(self.whiten.weight)  # until fit starts
@@ -74,6 +74,11 @@ class WhitenedCNN(Classifier):
         fast = {id(bias) for bias in biases}
         rest = [p for p in self.parameters() if p.requires_grad and id(p) not in fast]
         return [(rest, 1.0), (biases, self.bias_lr)]
+
+    def check_small_size(self, side: int) -> None:
+        """Refuse what ``image_size`` is refused for, too."""
+        _check_side("small_size", side)
+        super().check_small_size(side)
 
     def on_train_start(self) -> None:
         """Compute the filters of the first layer, unless a checkpoint or a file had them."""
@@ -99,6 +104,11 @@ class _Block(nn.Module):
         return F.gelu(self.norm2(self.conv2(x)))
 
 
+def _check_side(option: str, side: int) -> None:
+    if side < _SMALLEST:
+        raise UserError(f"{option} {side} leaves too few pixels: set --data.{option} to {_SMALLEST} or more")
+
+
 def _bias_norm(channels: int) -> nn.BatchNorm2d:
     norm = nn.BatchNorm2d(channels, momentum=_BATCH_NORM_MOMENTUM)
     norm.weight.requires_grad_(False)
@@ -106,10 +116,10 @@ def _bias_norm(channels: int) -> nn.BatchNorm2d:
 
 
 def _training_images(trainer: Trainer) -> Tensor:
-    """The first images of the training split, or of a loader that cannot pick them its first batch, normalised."""
+    """Images of the training split, or of a loader that cannot pick them its first batch, normalised."""
     loader: Any = trainer.train_dataloader
-    if hasattr(loader, "pick"):
-        batch = loader.pick(torch.arange(min(_IMAGES, len(loader.labels))))
-    else:
-        batch = next(iter(loader))
-    return trainer.strategy.batch_to_device(batch).image
+    data: Any = getattr(trainer, "datamodule", None)
+    if hasattr(loader, "pick") and hasattr(data, "prepared"):  # as they are, without augmentation
+        count = min(_IMAGES, max(_FEWEST, _IMAGES * 32**2 // data.image_size**2))
+        return data.prepared(loader.pick(spread(len(loader.labels), count))).image
+    return trainer.strategy.batch_to_device(next(iter(loader))).image

@@ -1,8 +1,8 @@
 import torch
 from lightning.pytorch import Trainer
 
-from lit_vision.batch import Batch
-from lit_vision.callbacks.outcome import Outcome, OutcomeCollector, spread
+from lit_vision.batch import Batch, spread
+from lit_vision.callbacks.outcome import Outcome, OutcomeCollector
 from lit_vision.callbacks.pictures import prediction_tiles
 from lit_vision.data.loader import BatchLoader
 from lit_vision.drawing import GREEN, RED

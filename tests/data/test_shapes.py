@@ -50,3 +50,15 @@ def test_batches_are_normalised_and_have_channels_last_in_memory():
     expected = (raw.image / 255 - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / 0.5
     torch.testing.assert_close(image, expected)
     assert image.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_small_epochs_crop_training_images_and_no_others():
+    data = ShapesDataModule(
+        train_size=20, test_size=10, val_size=0, batch_size=5, small_epochs=2, small_size=24, seed=0
+    )
+    data.setup("fit")
+    raw = next(iter(data.train_dataloader()))
+    sides = [data.prepared(raw, epoch).image.shape[-1] for epoch in (0, 1, 2, None)]
+    assert sides == [24, 24, 32, 32]
+    assert torch.equal(data.prepared(raw, 2).image, data.on_after_batch_transfer(raw, 0).image)
+    assert data.prepared(raw, 0).image.is_contiguous(memory_format=torch.channels_last)

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torchvision.transforms.v2.functional as TF
 
-from lit_vision.data.transforms import augment, flip, jitter, normalize, rotate, to_unit, translate
+from lit_vision.data.transforms import Draws, augment, flip, jitter, normalize, random_crop, rotate, to_unit, translate
 
 IMAGE = torch.rand(64, 3, 16, 24, generator=torch.Generator().manual_seed(0))
 INDEX = torch.arange(64)
@@ -46,6 +46,15 @@ def test_translate_draws_every_place_alike():
     assert torch.equal(counts > 0, torch.nn.functional.pad(torch.ones(5, 5), (2, 2, 2, 2)) > 0)
     assert counts[2:7, 2:7].min() > 150  # of 200 expected
     assert counts.max() < 250
+
+
+def test_crop_takes_a_square_from_any_place():
+    assert torch.equal(random_crop(IMAGE, fixed(crop_down=0.0, crop_right=0.99), 10), IMAGE[:, :, :10, 14:])
+    assert torch.equal(random_crop(IMAGE, fixed(crop_down=0.5, crop_right=0.0), 16), IMAGE[:, :, :, :16])
+    numbered = torch.arange(9.0).reshape(1, 1, 3, 3).expand(900, 3, 3, 3)
+    pixels = random_crop(numbered, Draws(torch.arange(900), 0, 0), 1)
+    assert torch.bincount(pixels[:, 0].flatten().long(), minlength=9).min() > 70  # of 100 expected
+    assert random_crop(IMAGE[:0], Draws(INDEX[:0], 0, 0), 10).shape == (0, 3, 10, 10)
 
 
 def test_rotate_is_torchvisions():

@@ -114,15 +114,21 @@ def test_the_bank_keeps_the_result_where_bfloat16_would_not(pictures, monkeypatc
     assert lossy or error > 1e-5  # it was bfloat16
 
 
-@pytest.mark.parametrize("case", ["augment", "unfrozen", "off"])
+@pytest.mark.parametrize("case", ["augment", "small", "unfrozen", "off"])
 def test_no_bank_where_it_is_not_valid_and_the_log_says_so(pictures, caplog, case):
     model = transfer(feature_bank=case != "off")
     if case == "unfrozen":
         model.backbone.layer4.requires_grad_(True)
     seen = calls(model)
-    fit(pictures, model, 2, augment=["flip"] if case == "augment" else [])
-    assert sum(seen) == 2 * (24 + 14)
-    reasons = {"augment": "augmentation changes the images", "unfrozen": "the backbone is not frozen", "off": ""}
+    data = {"augment": {"augment": ["flip"]}, "small": {"small_epochs": 1, "small_size": 32}}.get(case, {})
+    fit(pictures, model, 2, **data)
+    assert sum(seen) == 2 * (24 + 14) + (case == "small")  # on which the size was tried
+    reasons = {
+        "augment": "augmentation changes the images",
+        "small": "the first epochs see parts of the images",
+        "unfrozen": "the backbone is not frozen",
+        "off": "",
+    }
     assert reasons[case] in caplog.text
     assert ("every epoch" in caplog.text) == (case != "off")
 

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,7 @@ from lit_vision.data import ShapesDataModule
 from lit_vision.errors import UserError
 from lit_vision.models import WhitenedCNN
 from lit_vision.models.schedule import one_cycle
+from lit_vision.models.whitened_cnn import _training_images
 from lit_vision.models.whitening import whitening_filters
 
 
@@ -42,6 +45,9 @@ def test_the_network_of_the_paper_and_its_smallest_image():
         small(image_size=16)
     with pytest.raises(UserError, match=r"--model\.widths"):
         WhitenedCNN(widths=(0, 1, 1))
+    with pytest.raises(UserError, match=r"small_size 16 .*--data\.small_size to 17"):
+        small().check_small_size(16)
+    small().check_small_size(17)
 
 
 def test_convolutions_start_as_the_identity():
@@ -62,7 +68,8 @@ def test_biases_of_batch_norm_learn_faster_and_decay_as_fast():
 
 
 def test_filters_come_from_the_training_images_once_and_stay(tmp_path):
-    data = ShapesDataModule(batch_size=50, train_size=300, test_size=50, val_size=50, seed=0)
+    changes = {"augment": ["translate"], "small_epochs": 1, "small_size": 20}  # which the filters do not see
+    data = ShapesDataModule(batch_size=50, train_size=300, test_size=50, val_size=50, seed=0, **changes)
     model = small(lr=0.1)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     trainer = Trainer(max_epochs=1, enable_model_summary=False, **quiet)
@@ -73,6 +80,61 @@ def test_filters_come_from_the_training_images_once_and_stay(tmp_path):
     trainer.save_checkpoint(tmp_path / "x.ckpt")
     again = WhitenedCNN.load_from_checkpoint(tmp_path / "x.ckpt")
     assert torch.equal(again.whiten.weight, model.whiten.weight)
+
+
+def test_the_first_epochs_train_on_crops_in_a_run_that_goes_on_too(tmp_path):
+    sides = {"train": [], "val": []}
+
+    class Watched(WhitenedCNN):
+        def step(self, batch, stage):
+            sides[stage].append(batch.image.shape[-1])
+            return super().step(batch, stage)
+
+    data = ShapesDataModule(
+        batch_size=50, train_size=150, test_size=50, val_size=50, seed=0, small_epochs=2, small_size=24
+    )
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    trainer = Trainer(max_epochs=1, enable_model_summary=False, **quiet)
+    trainer.fit(Watched(widths=(8, 16, 16)), data)
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    again = Trainer(max_epochs=3, enable_model_summary=False, num_sanity_val_steps=0, **quiet)
+    again.fit(Watched(widths=(8, 16, 16)), data, ckpt_path=tmp_path / "x.ckpt", weights_only=True)
+    assert sides["train"] == [24, 24, 24, 24, 32, 32]
+    assert set(sides["val"]) == {32}
+
+
+def test_trying_a_size_changes_no_statistics_and_no_modes():
+    model = small()
+    model.blocks[1].norm1.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    model.check_small_size(24)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert [module.training for module in model.modules()] == modes
+
+
+@pytest.mark.parametrize(("length", "said"), [("max_epochs 2", False), ("max_epochs 1", True), ("max_steps 3", True)])
+def test_a_word_where_no_epoch_trains_on_whole_images(cli, length, said):
+    data = "--data ShapesDataModule --data.train_size 200 --data.val_size 50 --data.batch_size 50 --data.small_epochs 1"
+    result = cli(f"fit --config cifar94.yaml {data} --model.widths [8,16,16] --trainer.{length}")
+    assert result.code == 0, result.err
+    assert ("no epoch trains on whole images" in result.out) == said
+
+
+def test_filters_of_a_set_sorted_by_class_are_of_all_classes(tmp_path):
+    picked = []
+
+    class Loader:
+        labels = torch.arange(10).repeat_interleave(1000)
+
+        def pick(self, index):
+            picked.append(index)
+            return
+
+    trainer = SimpleNamespace(train_dataloader=Loader(), datamodule=SimpleNamespace(image_size=64))
+    trainer.datamodule.prepared = lambda batch: SimpleNamespace(image=None)
+    _training_images(trainer)
+    assert torch.bincount(Loader.labels[picked[0]]).tolist() == [125] * 10
 
 
 def test_a_schedule_and_a_checkpoint_keep_the_ratio_of_the_learning_rates(tmp_path):
