@@ -3,7 +3,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lit_vision.lr_find import Finding
+from lit_vision.data import ShapesDataModule
+from lit_vision.lr_find import Finding, TuningTrainer
+from lit_vision.models import WhitenedCNN
 
 
 def as_lightning_has_it(losses):
@@ -40,3 +42,21 @@ def test_the_suggestion_is_where_the_loss_falls():
 @pytest.mark.parametrize("losses", [[1.0] * 3, [float("nan")] * 40])
 def test_too_little_to_tell(losses):
     assert Finding.of(as_lightning_has_it(losses)).suggestion is None
+
+
+def test_the_search_sees_whole_images_alone(tmp_path):
+    sides = set()
+
+    class Watched(WhitenedCNN):
+        def training_step(self, batch, batch_idx):
+            sides.add(batch.image.shape[-1])
+            return super().training_step(batch, batch_idx)
+
+    crops = {"small_epochs": 2, "small_size": 20}
+    data = ShapesDataModule(train_size=100, test_size=20, val_size=20, batch_size=16, seed=0, **crops)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    TuningTrainer(max_epochs=-1, default_root_dir=tmp_path, **quiet).lr_find(
+        Watched((8, 16, 16)), data, num_training=20
+    )
+    assert sides == {32}
+    assert data.small_epochs == 2

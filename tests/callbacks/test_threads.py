@@ -4,7 +4,7 @@ from lightning.pytorch import Callback, Trainer
 
 from lit_vision.callbacks import OneThreadForSmallBatches
 from lit_vision.data import ShapesDataModule
-from lit_vision.models import SmallCNN
+from lit_vision.models import SmallCNN, WhitenedCNN
 
 
 @pytest.fixture
@@ -29,12 +29,12 @@ class Watch(Callback):
         self.seen["val"].add(torch.get_num_threads())
 
 
-def fit(batch_size, watch):
-    data = ShapesDataModule(train_size=120, test_size=20, val_size=20, batch_size=batch_size)
+def fit(batch_size, watch, model=SmallCNN, **options):
+    data = ShapesDataModule(train_size=120, test_size=20, val_size=20, batch_size=batch_size, **options)
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     callbacks = [OneThreadForSmallBatches(), watch]
     Trainer(max_epochs=2, accelerator="cpu", enable_checkpointing=False, callbacks=callbacks, **quiet).fit(
-        SmallCNN(class_names=data.class_names), data
+        model(class_names=data.class_names), data
     )
     return watch.seen
 
@@ -43,6 +43,12 @@ def test_small_batches_are_trained_in_one_thread_and_all_else_in_all(two_threads
     assert fit(4, Watch()) == {"train": {1}, "val": {2}}
     assert torch.get_num_threads() == 2
     assert fit(50, Watch()) == {"train": {2}, "val": {2}}
+
+
+def test_an_epoch_of_larger_images_chooses_anew(two_threads):
+    crops = {"small_epochs": 1, "small_size": 20}
+    seen = fit(12, Watch(), lambda class_names: WhitenedCNN((8, 16, 16), class_names=class_names), **crops)
+    assert seen == {"train": {1, 2}, "val": {2}}
 
 
 def test_what_lightning_leaves_to_one_of_several_processes_is_all_there_is(two_threads):
