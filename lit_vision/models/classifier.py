@@ -161,8 +161,7 @@ class Classifier(LightningModule, ABC):
             if 0 < self._steps <= steps and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
                 inform(f"no epoch trains on whole images: small_epochs is {small_epochs} (--data.small_epochs)")
         if self.compile_network:
-            # of few sizes, each is faster with code of its own
-            self._compiled = torch.compile(self.forward, dynamic=False if small_epochs else None)
+            self._compiled = torch.compile(self.forward)
 
     @torch.no_grad()
     def check_small_size(self, side: int) -> None:
