@@ -125,6 +125,15 @@ def test_the_projector_gets_an_embedding_on_request(cli):
     assert Image.open(table.parent / "sprite.png").size == (320, 320)
 
 
+def test_the_embedding_shows_images_as_they_are(cli):
+    for augment in ("[]", "[rotate,jitter]"):
+        line = f"--model.lr 1e-30 --pictures.embedding true --data.augment {augment}"  # no weight moves
+        assert cli(f"fit --config shapes.yaml {QUICK} 1 {line}").code == 0
+    tables = [path.read_text() for path in RUN.parent.rglob("tensors.tsv")]
+    assert len(tables) == 2
+    assert tables[0] == tables[1]
+
+
 def test_the_report_agrees_with_the_logged_figures(cli):
     cli(f"fit --config shapes.yaml {QUICK} 2")
     tested = metrics_in(cli("test --ckpt_path best").out)
