@@ -217,12 +217,17 @@ def test_without_a_config_fit_takes_the_built_in_set(cli):
 def test_own_folder_from_the_command_line(cli, folders):
     root = folders({"train": {"red": 12, "blue": 12}, "val": {"red": 3, "blue": 3}}, size=20)
     options = "--data.val_size 0 --data.batch_size 4 --model.lr 0.01 --trainer.max_epochs 3 --trainer.accelerator cpu"
-    result = cli(f"fit --config cifar.yaml --data ImageFolderDataModule --data.root {root} {options}")
+    fit = f"fit --config cifar.yaml --data ImageFolderDataModule --data.root {root} {options}"
+    result = cli(fit)
     assert result.code == 0, result.err
     assert "validation uses the split 'val', which test uses too" in result.out
     assert metrics_in(cli("test --ckpt_path best").out)["test/acc"] == 1.0
     hparams = torch.load("lightning_logs/cifar/version_0/checkpoints/best.ckpt", weights_only=True)["hyper_parameters"]
     assert (hparams["class_names"], hparams["image_size"]) == (["blue", "red"], 20)
+    result = cli(f"{fit} --trainer.limit_val_batches 0")
+    assert result.code == 0, result.err
+    assert "test uses too" not in result.out  # no checkpoint is chosen on it
+    assert metrics_in(cli("test --ckpt_path last").out)["test/acc"] == 1.0
 
 
 def test_validates_a_file_that_the_notebook_saved(cli):

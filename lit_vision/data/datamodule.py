@@ -172,7 +172,8 @@ class ImageDataModule(LightningDataModule, ABC):
         if len(self.split_names) == 1:
             raise UserError(f"{self.root} has no images for validation: hold some out with --data.val_size")
         second = self.split_names[1]
-        if "train" in wanted and second == self.split_names[-1]:
+        validated = self.trainer is None or self.trainer.limit_val_batches != 0
+        if "train" in wanted and second == self.split_names[-1] and validated:
             inform(
                 f"val_size is 0: validation uses the split {second!r}, which test uses too. The best checkpoint is "
                 "chosen on it, so its accuracy is no independent test."
