@@ -111,7 +111,7 @@ def alone(module: str, function: str, *arguments: Any) -> Any:
 
 def measure(data: Data, options: Options) -> list[Row]:
     """Take turns with every case."""
-    plain, ours = "benchmark_plain", "benchmark_ours"
+    plain, ours = "bench.plain", "bench.ours"
     turns: list[tuple[str, str, tuple[Any, ...]]] = [
         (plain, "notebook_1", (data.splits, options.steps)),
         (ours, "notebook_1", (data.cifar, options.steps)),
@@ -204,7 +204,7 @@ def main() -> None:
     data = args.data.resolve() if args.data else None
     with tempfile.TemporaryDirectory() as folder:
         made = Data(
-            *alone("benchmark_data", "prepare", data, options.cifar, options.pictures, options.photos, Path(folder))
+            *alone("bench.images", "prepare", data, options.cifar, options.pictures, options.photos, Path(folder))
         )
         rows = measure(made, options)
     about = alone("benchmark", "machine")

@@ -16,8 +16,9 @@ from conftest import REPOSITORY, metrics_in, rows_of, same, weights
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lit_vision import vision_cli
-from lit_vision.arguments import find_config
+import lit_vision.commands  # noqa: F401  # first, or the two import each other
+from lit_vision.parsing import vision_cli
+from lit_vision.parsing.arguments import find_config
 
 QUICK = "--data.train_size 300 --data.val_size 100 --data.test_size 100 --trainer.accelerator cpu --trainer.max_epochs"
 RUN = Path("lightning_logs/shapes/version_0")

@@ -5,9 +5,9 @@ import pytest
 import torch
 from conftest import weights
 
-from lit_vision.compiling import explain_compile_errors
 from lit_vision.errors import UserError
 from lit_vision.models import Classifier
+from lit_vision.trainer.errors import explain_compile_errors
 
 TINY = "fit --config shapes.yaml --data.train_size 196 --data.val_size 100 --trainer.max_epochs 2 --model.compile true"
 

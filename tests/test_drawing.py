@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lit_vision.drawing import Tile, draw_confusion, draw_grid, to_picture
+from lit_vision.plots import Tile, draw_confusion, draw_grid, to_picture
 
 
 def test_a_small_image_is_enlarged_without_blur():

@@ -6,9 +6,9 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from lit_vision import export as export_module
+from lit_vision.commands import export as export_module
+from lit_vision.commands.export import export
 from lit_vision.errors import UserError
-from lit_vision.export import export
 from lit_vision.models import Predictor, SmallCNN, TransferClassifier
 
 USE_ONNX = """

@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from lit_vision.commands.lr_find import Finding, TuningTrainer
 from lit_vision.data import ShapesDataModule
-from lit_vision.lr_find import Finding, TuningTrainer
 from lit_vision.models import WhitenedCNN
 
 

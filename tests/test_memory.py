@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lit_vision import memory
 from lit_vision.data import ImageFolderDataModule
-from lit_vision.memory import available_memory
+from lit_vision.utils import memory
+from lit_vision.utils.memory import available_memory
 
 FORWARD = """
 import resource, torch, torchvision
@@ -23,7 +23,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
 def test_a_forward_pass_fetches_no_pages_anew(process):
-    keep = "from lit_vision.memory import keep_freed_memory; keep_freed_memory()"
+    keep = "from lit_vision.utils.memory import keep_freed_memory; keep_freed_memory()"
     kept, given_back = (int(process("-c", FORWARD.format(setting=setting)).out) for setting in (keep, ""))
     assert kept < given_back / 4, (kept, given_back)
 
@@ -31,8 +31,8 @@ def test_a_forward_pass_fetches_no_pages_anew(process):
 LIMITED = """
 import resource
 import torch
-from lit_vision.log import to_stdout
-from lit_vision.memory import available_memory
+from lit_vision.utils.log import to_stdout
+from lit_vision.utils.memory import available_memory
 from test_memory import batches
 to_stdout()
 pages = int(open("/proc/self/statm").read().split()[0])

@@ -14,8 +14,8 @@ import torch
 from conftest import REPOSITORY, rows_of, same, weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lit_vision.callbacks import BestAndLast, History, history
-from lit_vision.checkpoint_io import WholeCheckpointIO
+from lit_vision.callbacks import BestAndLast, History, epoch_log
+from lit_vision.trainer.checkpoint_io import WholeCheckpointIO
 
 RUN = Path("lightning_logs/shapes/version_0")
 TINY = "fit --config shapes.yaml --data.train_size 400 --data.val_size 100"
@@ -143,8 +143,8 @@ def test_a_table_that_cannot_be_written_is_one_line(cli, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(history, "whole_file", full)
-    monkeypatch.setattr(history, "draw_curves", full)
+    monkeypatch.setattr(epoch_log, "whole_file", full)
+    monkeypatch.setattr(epoch_log, "draw_curves", full)
     result = cli(f"{TINY} --trainer.max_epochs 1")
     assert result.code == 2
     (line,) = result.err.splitlines()

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lit_vision.arguments import complete_args
 from lit_vision.cli import main
 from lit_vision.data import ImageFolderDataModule, ImageTableDataModule
 from lit_vision.data.loader import BatchLoader
 from lit_vision.errors import UserError
+from lit_vision.parsing.arguments import complete_args
 
 settings.register_profile(
     "lit_vision",
@@ -146,7 +146,7 @@ def write_config(path, options):
 
 def run_fit(words):
     """What a fit is made with."""
-    from lit_vision.vision_cli import VisionCLI
+    from lit_vision.parsing.vision_cli import VisionCLI
 
     seen = {}
 

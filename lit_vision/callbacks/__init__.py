@@ -1,13 +1,13 @@
 """What a run shows and writes."""
 
 from lit_vision.callbacks.checkpoint import BestAndLast
+from lit_vision.callbacks.cpu_threads import OneThreadForSmallBatches
+from lit_vision.callbacks.epoch_log import History
 from lit_vision.callbacks.finite_loss import FiniteLoss
-from lit_vision.callbacks.history import History
 from lit_vision.callbacks.pictures import Pictures
 from lit_vision.callbacks.progress import EpochBar
 from lit_vision.callbacks.report import TestReport
 from lit_vision.callbacks.run_page import RunPage
-from lit_vision.callbacks.threads import OneThreadForSmallBatches
 
 __all__ = [
     "BestAndLast",

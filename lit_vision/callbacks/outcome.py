@@ -4,7 +4,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from lit_vision.batch import Batch, spread
+from lit_vision.data.batch import Batch, spread
 
 
 class Outcome(NamedTuple):

@@ -6,12 +6,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from lit_vision.batch import Batch, spread
 from lit_vision.callbacks.outcome import Outcome, OutcomeCollector
 from lit_vision.callbacks.tensorboard import add_picture, writers
-from lit_vision.drawing import GREEN, RED, Tile, draw_confusion, draw_grid, to_picture
+from lit_vision.data.batch import Batch, spread
 from lit_vision.errors import UserError
-from lit_vision.models.modes import in_eval_mode
+from lit_vision.models.modules import in_eval_mode
+from lit_vision.plots import GREEN, RED, Tile, draw_confusion, draw_grid, to_picture
 
 _COLUMNS = 4  # so that text can be read in the narrow cards of TensorBoard, too
 _SHARE = 0.02  # of the run's time

@@ -8,10 +8,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torchmetrics.functional.classification import multiclass_f1_score, multiclass_precision, multiclass_recall
 
-from lit_vision.batch import Batch
 from lit_vision.callbacks.outcome import Outcome, OutcomeCollector
 from lit_vision.callbacks.pictures import prediction_tiles
-from lit_vision.drawing import draw_confusion, draw_grid
+from lit_vision.data.batch import Batch
+from lit_vision.plots import draw_confusion, draw_grid
 
 _MISTAKES = 32
 _FIGURES = {"precision": multiclass_precision, "recall": multiclass_recall, "f1": multiclass_f1_score}

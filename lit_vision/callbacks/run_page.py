@@ -6,8 +6,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.tensorboard.summary import hparams
 
 from lit_vision.callbacks.tensorboard import writers
-from lit_vision.drawing import CHARTS
-from lit_vision.models.modes import in_eval_mode
+from lit_vision.models.modules import in_eval_mode
+from lit_vision.plots import CHARTS
 
 _METRICS = ("val/acc", "val/loss", "train/acc", "train/loss")
 

@@ -8,14 +8,14 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from lit_vision.batch import Batch
-from lit_vision.data.draws import draw_permutation
+from lit_vision.data.batch import Batch
 from lit_vision.data.images import LazyImages, Resize, ResizedImages, decode_all
 from lit_vision.data.loader import BatchLoader
+from lit_vision.data.rng import draw_permutation
 from lit_vision.data.transforms import Augmentation, Draws, augment, normalize, random_crop, to_unit
 from lit_vision.errors import UserError
-from lit_vision.log import inform
-from lit_vision.memory import available_memory
+from lit_vision.utils.log import inform
+from lit_vision.utils.memory import available_memory
 
 _MOST_MEMORY = 4 * 2**30  # bytes
 _EVAL_VALUES = 2**21  # float32 values of one evaluation batch, 8 MB: no slower than larger batches, and fits caches

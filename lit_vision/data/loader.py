@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_vision.batch import Batch
-from lit_vision.data.draws import draw_permutation
+from lit_vision.data.batch import Batch
 from lit_vision.data.images import LazyImages
+from lit_vision.data.rng import draw_permutation
 from lit_vision.errors import UserError
 
 _AHEAD = 3  # batches being decoded while one is used

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_vision.data.draws import draw_uniform
+from lit_vision.data.rng import draw_uniform
 
 Draw = Callable[[str], Tensor]
 """Gives (N,) float32 in [0, 1) for a name: one number for each image of the batch."""

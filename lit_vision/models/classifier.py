@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from lit_vision.batch import Batch
+from lit_vision.data.batch import Batch
 from lit_vision.errors import UserError
-from lit_vision.log import inform
-from lit_vision.models.modes import in_eval_mode
-from lit_vision.models.schedule import Schedule, one_cycle
-from lit_vision.models.totals import Totals
+from lit_vision.metrics import Totals
+from lit_vision.models.checkpoint import check_fits, read_checkpoint, read_weights
+from lit_vision.models.modules import in_eval_mode
 from lit_vision.models.tta import mean_over_views
-from lit_vision.models.weights import check_fits, read_checkpoint, read_weights
+from lit_vision.optim import Schedule, one_cycle
+from lit_vision.utils.log import inform
 
 
 class Classifier(LightningModule, ABC):

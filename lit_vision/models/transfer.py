@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torchvision import models
 
 from lit_vision.errors import UserError
-from lit_vision.log import inform
+from lit_vision.models.checkpoint import check_fits, read_weights
 from lit_vision.models.classifier import Classifier, init_linear
-from lit_vision.models.features import compute_features
-from lit_vision.models.weights import check_fits, read_weights
+from lit_vision.models.feature_cache import compute_features
+from lit_vision.utils.log import inform
 
 
 class TransferClassifier(Classifier):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from lit_vision.batch import spread
+from lit_vision.data.batch import spread
 from lit_vision.errors import UserError
 from lit_vision.models.classifier import Classifier
 from lit_vision.models.whitening import whitening_filters

@@ -1,11 +1,11 @@
 import torch
 from lightning.pytorch import Trainer
 
-from lit_vision.batch import Batch, spread
 from lit_vision.callbacks.outcome import Outcome, OutcomeCollector
 from lit_vision.callbacks.pictures import prediction_tiles
+from lit_vision.data.batch import Batch, spread
 from lit_vision.data.loader import BatchLoader
-from lit_vision.drawing import GREEN, RED
+from lit_vision.plots import GREEN, RED
 
 
 def loader():

@@ -1,6 +1,6 @@
 import torch
 
-from lit_vision.data.draws import draw_bits, draw_permutation, draw_uniform
+from lit_vision.data.rng import draw_bits, draw_permutation, draw_uniform
 
 
 def test_first_draws_are_splitmix64s():

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from lit_vision.data import HymenopteraDataModule
-from lit_vision.data import hymenoptera as source
+from lit_vision.data.sources import hymenoptera as source
 from lit_vision.errors import UserError
 
 

@@ -3,7 +3,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
-from lit_vision.batch import Batch
+from lit_vision.data.batch import Batch
 from lit_vision.errors import UserError
 from lit_vision.models import Classifier, SmallCNN
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
-from lit_vision.batch import Batch
+from lit_vision.data.batch import Batch
 from lit_vision.models import Predictor, SmallCNN, TransferClassifier
 from lit_vision.models.tta import mean_over_views
 

@@ -8,9 +8,9 @@ from lightning.pytorch import Trainer
 from lit_vision.data import ShapesDataModule
 from lit_vision.errors import UserError
 from lit_vision.models import WhitenedCNN
-from lit_vision.models.schedule import one_cycle
 from lit_vision.models.whitened_cnn import _training_images
 from lit_vision.models.whitening import whitening_filters
+from lit_vision.optim import one_cycle
 
 
 def images(count=200, side=12):

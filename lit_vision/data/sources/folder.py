@@ -1,8 +1,8 @@
 from functools import cached_property
 from pathlib import Path
 
-from lit_vision.data.files import FileDataModule
 from lit_vision.data.images import list_images
+from lit_vision.data.sources.files import FileDataModule
 from lit_vision.errors import UserError
 
 

@@ -2,10 +2,10 @@
 
 import warnings
 
-from lit_vision.functions import FUNCTIONS, run_function
-from lit_vision.log import to_stdout
-from lit_vision.memory import keep_freed_memory
-from lit_vision.vision_cli import VisionCLI
+from lit_vision.commands.functions import FUNCTIONS, run_function
+from lit_vision.parsing.vision_cli import VisionCLI
+from lit_vision.utils.log import to_stdout
+from lit_vision.utils.memory import keep_freed_memory
 
 _EXPECTED = (
     ".*exists and is not empty",  # the folder of a run that goes on

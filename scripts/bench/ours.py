@@ -19,12 +19,12 @@ from pathlib import Path
 import torch
 
 from lit_vision.cli import main
+from lit_vision.commands.predict import predictions
 from lit_vision.data.images import list_images
 from lit_vision.data.loader import BatchLoader
 from lit_vision.data.transforms import normalize, to_unit
-from lit_vision.memory import keep_freed_memory
 from lit_vision.models import SmallCNN
-from lit_vision.predict import predictions
+from lit_vision.utils.memory import keep_freed_memory
 
 TARGET = 0.606
 """Accuracy that notebook 1 reports."""

@@ -7,9 +7,9 @@ from typing import Any
 from torch.hub import download_url_to_file
 
 from lit_vision.data.download import downloading
-from lit_vision.data.folder import ImageFolderDataModule
+from lit_vision.data.sources.folder import ImageFolderDataModule
 from lit_vision.errors import UserError
-from lit_vision.writing import make_writable
+from lit_vision.utils.files import make_writable
 
 _FOLDER = "hymenoptera_data"
 _SHA256 = "fbc41b31d544714d18dd1230b1e2b455e1557766e13e67f9f5a7a23af7c02209"

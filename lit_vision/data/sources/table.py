@@ -3,7 +3,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lit_vision.data.files import FileDataModule
+from lit_vision.data.sources.files import FileDataModule
 from lit_vision.errors import UserError
 
 _SPLITS = ("train", "val", "test")

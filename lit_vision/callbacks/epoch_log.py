@@ -9,8 +9,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 
 from lit_vision.callbacks.progress import print_line
-from lit_vision.drawing import draw_curves
-from lit_vision.writing import whole_file
+from lit_vision.plots import draw_curves
+from lit_vision.utils.files import whole_file
 
 Row = dict[str, float]
 

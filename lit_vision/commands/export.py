@@ -9,7 +9,7 @@ from torch import Tensor
 from lit_vision.errors import UserError
 from lit_vision.models import Classifier, Predictor
 from lit_vision.runs import LOGS, find_checkpoint
-from lit_vision.writing import check_output, whole_file
+from lit_vision.utils.files import check_output, whole_file
 
 Format = Literal["state_dict", "onnx", "torch_export"]
 

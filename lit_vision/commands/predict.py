@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from lit_vision.data.images import WORTH_A_THREAD, Resize, list_images, read_image
 from lit_vision.data.transforms import to_unit
-from lit_vision.drawing import Tile, draw_grid
 from lit_vision.errors import UserError
 from lit_vision.models import Classifier, Predictor
+from lit_vision.plots import Tile, draw_grid
 from lit_vision.runs import LOGS, find_checkpoint
-from lit_vision.writing import check_output, whole_file
+from lit_vision.utils.files import check_output, whole_file
 
 _BATCH_VALUES = 2**21  # float32 values of one batch, 8 MB: as in evaluation
 _GRID = 64  # images

@@ -4,7 +4,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from lit_vision.batch import Batch
+from lit_vision.data.batch import Batch
 
 _BATCH_SIZE = 16  # more is no faster on a CPU, see keep_freed_memory; the same everywhere, so that rounding is, too
 _PROBE = 2  # images to try a precision on

@@ -18,7 +18,6 @@ from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from lit_vision.arguments import EVALUATING, FROM_DATA, SUBCOMMANDS, complete_args
 from lit_vision.callbacks import (
     BestAndLast,
     EpochBar,
@@ -29,20 +28,21 @@ from lit_vision.callbacks import (
     RunPage,
     TestReport,
 )
-from lit_vision.checkpoint_io import WholeCheckpointIO
-from lit_vision.compiling import explain_compile_errors
+from lit_vision.commands.functions import FUNCTIONS
+from lit_vision.commands.lr_find import Finding, TuningTrainer
 from lit_vision.data import ImageDataModule
 from lit_vision.errors import Stopped, UserError
-from lit_vision.functions import FUNCTIONS
-from lit_vision.log import inform
-from lit_vision.lr_find import Finding, TuningTrainer
 from lit_vision.models import Classifier
-from lit_vision.models.features import has_fast_bfloat16
-from lit_vision.models.weights import read_checkpoint
-from lit_vision.parse_errors import explain, own_error
-from lit_vision.profiling import NoProfiler
+from lit_vision.models.checkpoint import read_checkpoint
+from lit_vision.models.feature_cache import has_fast_bfloat16
+from lit_vision.parsing.arguments import EVALUATING, FROM_DATA, SUBCOMMANDS, complete_args
+from lit_vision.parsing.errors import explain, own_error
 from lit_vision.runs import LOGS, find_checkpoint, run_of
-from lit_vision.writing import explain_full_disks, make_writable
+from lit_vision.trainer.checkpoint_io import WholeCheckpointIO
+from lit_vision.trainer.errors import explain_compile_errors
+from lit_vision.trainer.profiler import NoProfiler
+from lit_vision.utils.files import explain_full_disks, make_writable
+from lit_vision.utils.log import inform
 
 
 class VisionCLI(LightningCLI):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lit_vision.data.datamodule import ImageDataModule, LabelledImages
-from lit_vision.data.draws import draw_uniform
+from lit_vision.data.rng import draw_uniform
 from lit_vision.errors import UserError
 
 # A shape is the signed distance to its outline at points x, y: negative inside, within radius 1 about the origin.

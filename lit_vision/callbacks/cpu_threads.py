@@ -3,7 +3,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lit_vision.batch import Batch
+from lit_vision.data.batch import Batch
 
 # Up to ten images of 32x32 a second thread saves SmallCNN, with its 66,722 parameters, next to nothing.
 _SMALL_BATCH = 2**15  # values

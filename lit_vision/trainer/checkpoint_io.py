@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lit_vision.errors import UserError
-from lit_vision.writing import remove_half_files, whole_file
+from lit_vision.utils.files import remove_half_files, whole_file
 
 
 class WholeCheckpointIO(TorchCheckpointIO):

@@ -4,9 +4,9 @@ import sys
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from lit_vision.export import export
-from lit_vision.parse_errors import explain
-from lit_vision.predict import predict
+from lit_vision.commands.export import export
+from lit_vision.commands.predict import predict
+from lit_vision.parsing.errors import explain
 
 
 def export_parser() -> ArgumentParser:

@@ -6,7 +6,7 @@ from torchvision import datasets
 
 from lit_vision.data.datamodule import ImageDataModule, LabelledImages
 from lit_vision.data.download import downloading
-from lit_vision.writing import make_writable
+from lit_vision.utils.files import make_writable
 
 
 class CIFAR10DataModule(ImageDataModule):

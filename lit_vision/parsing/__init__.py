@@ -1,0 +1,1 @@
+"""Command lines and YAML files become data, model and Trainer."""

@@ -1,0 +1,1 @@
+"""What the Trainer gets here."""
