@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from lit_vision.errors import Stopped, UserError
+from lit_vision.errors import TrainingInterrupted, UserError
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -25,7 +25,7 @@ def main(args: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except Stopped as stopped:
+    except TrainingInterrupted as stopped:
         return 128 + stopped.signum
     except KeyboardInterrupt:
         return 130

@@ -5,7 +5,7 @@ class UserError(Exception):
     """
 
 
-class Stopped(BaseException):
+class TrainingInterrupted(BaseException):
     """A signal asked the run to stop, and it did, with last.ckpt written.
 
     Not an Exception, so that nothing between the training loop and the command line handles it as a failure.

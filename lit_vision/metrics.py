@@ -2,7 +2,7 @@ import torch
 from torch import Tensor
 
 
-class Totals:
+class MetricSums:
     """Sums over the samples of an epoch, kept on the device so that no step waits for it."""
 
     def __init__(self) -> None:

@@ -38,7 +38,7 @@ class Tile(NamedTuple):
     colour: str = BLACK
 
 
-def draw_grid(tiles: Sequence[Tile], columns: int = 8) -> Image.Image:
+def plot_grid(tiles: Sequence[Tile], columns: int = 8) -> Image.Image:
     """Images in rows, each over its own text, which is never cut: long lines make wider and fewer columns.
 
     Small images are enlarged by whole numbers, without blur.
@@ -72,7 +72,7 @@ def _at_legible_size(image: Tensor) -> Image.Image:
     return picture
 
 
-def draw_confusion(matrix: Tensor, class_names: Sequence[str]) -> "Figure":
+def plot_confusion(matrix: Tensor, class_names: Sequence[str]) -> "Figure":
     """The confusion matrix, and beside each true class the part of its images that was recognised.
 
     Args:
@@ -115,7 +115,7 @@ def draw_confusion(matrix: Tensor, class_names: Sequence[str]) -> "Figure":
     return figure
 
 
-def to_picture(figure: "Figure") -> Image.Image:
+def to_image(figure: "Figure") -> Image.Image:
     """A figure at 100 pixels an inch."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -124,7 +124,7 @@ def to_picture(figure: "Figure") -> Image.Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def draw_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
+def plot_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
     """Draw loss and accuracy per epoch, train and validation in one chart each, as a PNG.
 
     Args:

@@ -1,27 +1,16 @@
-import csv
 import http.server
 import os
-import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tests run in parallel, one for each core
 
 import pytest
-import torch
+from helpers import Result
 from PIL import Image
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(autouse=True)
@@ -132,22 +121,3 @@ def serve():
     for server in servers:
         server.shutdown()
         server.server_close()
-
-
-def metrics_in(text: str) -> dict[str, float]:
-    """The table that validate and test print."""
-    return {name: float(value) for name, value in re.findall(r"((?:val|test)/\w+)\W+([\d.]+)", text)}
-
-
-def rows_of(run: Path, timings: bool = False) -> list[dict[str, str]]:
-    """metrics.csv of a run, without what differs between two of the same."""
-    with (run / "metrics.csv").open() as file:
-        return [{k: v for k, v in row.items() if timings or not k.startswith("time/")} for row in csv.DictReader(file)]
-
-
-def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    return torch.load(checkpoint, weights_only=True)["state_dict"]
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)

@@ -2,20 +2,20 @@
 
 from lit_vision.callbacks.checkpoint import BestAndLast
 from lit_vision.callbacks.cpu_threads import OneThreadForSmallBatches
-from lit_vision.callbacks.epoch_log import History
-from lit_vision.callbacks.finite_loss import FiniteLoss
+from lit_vision.callbacks.epoch_log import EpochLog
+from lit_vision.callbacks.finite_loss import TerminateOnNaN
 from lit_vision.callbacks.pictures import Pictures
 from lit_vision.callbacks.progress import EpochBar
 from lit_vision.callbacks.report import TestReport
-from lit_vision.callbacks.run_page import RunPage
+from lit_vision.callbacks.run_page import TensorBoardSummary
 
 __all__ = [
     "BestAndLast",
     "EpochBar",
-    "FiniteLoss",
-    "History",
+    "EpochLog",
     "OneThreadForSmallBatches",
     "Pictures",
-    "RunPage",
+    "TensorBoardSummary",
+    "TerminateOnNaN",
     "TestReport",
 ]

@@ -10,9 +10,9 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lit_vision.errors import Stopped, UserError
+from lit_vision.errors import TrainingInterrupted, UserError
 
-_PAUSE = 1.0  # seconds
+_SAVE_INTERVAL = 1.0  # seconds
 _EVERY = 10  # steps after which several processes ask each other whether to stop or to save
 
 
@@ -109,7 +109,7 @@ class BestAndLast(ModelCheckpoint):
             self._asked_step = self._step
         if signum := self._agreed_signal(trainer):
             self._save_last(trainer)
-            raise Stopped(signum)
+            raise TrainingInterrupted(signum)
         if self._is_due(trainer):
             self._save_last(trainer)
             self._within_epoch = True
@@ -118,7 +118,7 @@ class BestAndLast(ModelCheckpoint):
         """Stop here if asked to at the end of the last epoch, whose figures are logged by now."""
         super().on_train_epoch_start(trainer, pl_module)
         if self._stopping:
-            raise Stopped(self._stopping)
+            raise TrainingInterrupted(self._stopping)
 
     def _agreed_signal(self, trainer: Trainer) -> int:
         """The signal that came to this or any other process; 0 for none. All must call it at the same step."""
@@ -143,7 +143,7 @@ class BestAndLast(ModelCheckpoint):
         # not fit_loop.done, which writes into the progress that is about to be saved
         ends = trainer.current_epoch + 1 == trainer.max_epochs or trainer.global_step == trainer.max_steps
         self._stopping = self._agreed_signal(trainer)
-        waits = not self._saved or self._within_epoch or time.monotonic() - self._saved_at >= _PAUSE
+        waits = not self._saved or self._within_epoch or time.monotonic() - self._saved_at >= _SAVE_INTERVAL
         due = ends or trainer.should_stop or bool(self._stopping) or self._is_due(trainer) or waits
         if trainer.strategy.broadcast(due):
             self._save_last(trainer)
@@ -162,7 +162,7 @@ class BestAndLast(ModelCheckpoint):
         super().on_train_end(trainer, pl_module)
         self._restore_handlers()
         if signum := self._agreed_signal(trainer):
-            raise Stopped(signum)
+            raise TrainingInterrupted(signum)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Give the signals back."""

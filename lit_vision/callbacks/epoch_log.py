@@ -9,8 +9,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 
 from lit_vision.callbacks.progress import print_line
-from lit_vision.plots import draw_curves
-from lit_vision.utils.files import whole_file
+from lit_vision.plots import plot_curves
+from lit_vision.utils.files import atomic_write
 
 Row = dict[str, float]
 
@@ -18,7 +18,7 @@ _COLUMNS = ["epoch", "step", "train/loss", "train/acc", "val/loss", "val/acc", "
 _TIMES = ["time/images_per_second", "time/epoch"]
 
 
-class History(Callback):
+class EpochLog(Callback):
     """One row per epoch: a printed line, metrics.csv, and curves.png at the end.
 
     It logs ``lr``, and ``time/images_per_second`` of training alone. The rows are part of every checkpoint, so that a
@@ -93,7 +93,7 @@ class History(Callback):
 
     def _draw(self, trainer: Trainer) -> None:
         if self.rows and (folder := run_folder(trainer)):
-            draw_curves(self.rows, folder / "curves.png")
+            plot_curves(self.rows, folder / "curves.png")
 
 
 def run_folder(trainer: Trainer) -> Path | None:
@@ -111,7 +111,7 @@ def _line(row: Row, max_epochs: int | None) -> str:
 
 
 def _write_csv(rows: Sequence[Row], path: Path) -> None:
-    with whole_file(path) as beside, beside.open("w", newline="") as file:
+    with atomic_write(path) as beside, beside.open("w", newline="") as file:
         writer = csv.DictWriter(file, [*_COLUMNS, *_TIMES])
         writer.writeheader()
         writer.writerows(rows)

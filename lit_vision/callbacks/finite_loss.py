@@ -10,7 +10,7 @@ from lit_vision.errors import UserError
 _INTERVAL = 50  # steps between two looks: on an accelerator each waits, and small steps on a CPU would feel it, too
 
 
-class FiniteLoss(Callback):
+class TerminateOnNaN(Callback):
     """Stop a run whose loss or weights are no numbers or infinite, before a checkpoint is made of them.
 
     It must stand before the callback that writes checkpoints.

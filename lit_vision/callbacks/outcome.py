@@ -4,10 +4,10 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from lit_vision.data.batch import Batch, spread
+from lit_vision.data.batch import Batch, evenly_spaced
 
 
-class Outcome(NamedTuple):
+class Predictions(NamedTuple):
     """What a network made of a split: one entry for each image that was looked at, on the CPU.
 
     Attributes:
@@ -22,28 +22,28 @@ class Outcome(NamedTuple):
     predicted: Tensor
     probability: Tensor
 
-    def mistakes(self) -> "Outcome":
+    def mistakes(self) -> "Predictions":
         """Those that are wrong, the most confident first."""
         wrong = self._select(self.predicted != self.label)
         return wrong._select(wrong.probability.argsort(descending=True, stable=True))
 
-    def first(self, count: int) -> "Outcome":
+    def first(self, count: int) -> "Predictions":
         """Up to so many from the start."""
-        return Outcome(*(column[:count] for column in self))
+        return Predictions(*(column[:count] for column in self))
 
-    def spread(self, count: int) -> "Outcome":
+    def evenly_spaced(self, count: int) -> "Predictions":
         """Up to so many, evenly over the split: of a set sorted by class, some of each."""
-        return self._select(spread(len(self.index), count))
+        return self._select(evenly_spaced(len(self.index), count))
 
     def confusion(self, classes: int) -> Tensor:
         """(classes, classes) int64: counts, true classes in rows, predicted ones in columns."""
         return torch.bincount(self.label * classes + self.predicted, minlength=classes**2).view(classes, classes)
 
-    def _select(self, which: Tensor) -> "Outcome":
-        return Outcome(*(column[which] for column in self))
+    def _select(self, which: Tensor) -> "Predictions":
+        return Predictions(*(column[which] for column in self))
 
 
-class OutcomeCollector:
+class PredictionCollector:
     """Gathers the outcome of a split batch by batch on the device, so that no step waits for it.
 
     Args:
@@ -62,10 +62,10 @@ class OutcomeCollector:
         self._predicted[batch.index] = predicted + 1
         self._probability[batch.index] = probability
 
-    def outcome(self, trainer: Trainer) -> Outcome:
+    def outcome(self, trainer: Trainer) -> Predictions:
         """Of all processes together; to be called in each of them."""
         # each image is zero in all processes but one
         predicted = trainer.strategy.reduce(self._predicted, reduce_op="sum").cpu()
         probability = trainer.strategy.reduce(self._probability, reduce_op="sum").cpu()
         index = predicted.nonzero().flatten()
-        return Outcome(index, self._labels[index], predicted[index] - 1, probability[index])
+        return Predictions(index, self._labels[index], predicted[index] - 1, probability[index])

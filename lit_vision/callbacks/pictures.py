@@ -6,15 +6,15 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from lit_vision.callbacks.outcome import Outcome, OutcomeCollector
+from lit_vision.callbacks.outcome import PredictionCollector, Predictions
 from lit_vision.callbacks.tensorboard import add_picture, writers
-from lit_vision.data.batch import Batch, spread
+from lit_vision.data.batch import Batch, evenly_spaced
 from lit_vision.errors import UserError
 from lit_vision.models.modules import in_eval_mode
-from lit_vision.plots import GREEN, RED, Tile, draw_confusion, draw_grid, to_picture
+from lit_vision.plots import GREEN, RED, Tile, plot_confusion, plot_grid, to_image
 
 _COLUMNS = 4  # so that text can be read in the narrow cards of TensorBoard, too
-_SHARE = 0.02  # of the run's time
+_TIME_SHARE = 0.02  # of the run's time
 _SECONDS = 0.5  # that a set of pictures takes, until one was drawn
 
 
@@ -42,8 +42,8 @@ class Pictures(Callback):
         self.every_n_validations = every_n_validations
         self.count = count
         self.embedding = embedding
-        self._collector: OutcomeCollector | None = None
-        self._outcome: Outcome | None = None  # that is not drawn yet
+        self._collector: PredictionCollector | None = None
+        self._outcome: Predictions | None = None  # that is not drawn yet
         self._training_shown = False
         self._validations = 0
         self._start = self._spent = 0.0
@@ -59,21 +59,21 @@ class Pictures(Callback):
         """Show training images, once a run."""
         loader: Any = trainer.train_dataloader
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if self._training_shown or self.every_n_validations == 0 or data is None or not hasattr(loader, "pick"):
+        if self._training_shown or self.every_n_validations == 0 or data is None or not hasattr(loader, "take"):
             return
         self._training_shown = True
         for writer in writers(trainer):
-            batch = loader.pick(loader.sampler.tensor()[: self.count])
+            batch = loader.take(loader.sampler.tensor()[: self.count])
             seen = _without_normalisation(data.on_after_batch_transfer(batch, 0).image, pl_module.hparams)
             names = [pl_module.class_names[label] for label in batch.label.tolist()]
-            grid = draw_grid([Tile(image, [name]) for image, name in zip(seen, names, strict=True)], _COLUMNS)
+            grid = plot_grid([Tile(image, [name]) for image, name in zip(seen, names, strict=True)], _COLUMNS)
             add_picture(writer, "train/images", grid, trainer.global_step)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Get ready to note what validation finds."""
         wanted = trainer.state.fn == "fit" and not trainer.sanity_checking and self.every_n_validations != 0
         loader = trainer.val_dataloaders
-        self._collector = OutcomeCollector(loader, pl_module.device) if wanted and hasattr(loader, "pick") else None
+        self._collector = PredictionCollector(loader, pl_module.device) if wanted and hasattr(loader, "take") else None
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
@@ -94,7 +94,7 @@ class Pictures(Callback):
     def _is_due(self) -> bool:
         if self.every_n_validations is not None:
             return self._validations % self.every_n_validations == 0
-        return self._spent + self._needed < _SHARE * (time.monotonic() - self._start)
+        return self._spent + self._needed < _TIME_SHARE * (time.monotonic() - self._start)
 
     def _draw(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw the newest outcome, once."""
@@ -103,14 +103,14 @@ class Pictures(Callback):
         if outcome is None or not len(outcome.index):
             return
         names, step = pl_module.class_names, trainer.global_step
-        shown = {"val/images": outcome.spread(self.count), "val/mistakes": outcome.mistakes().first(self.count)}
+        shown = {"val/images": outcome.evenly_spaced(self.count), "val/mistakes": outcome.mistakes().first(self.count)}
         for writer in writers(trainer):
             for tag, part in shown.items():
                 tiles = prediction_tiles(trainer.val_dataloaders, part, names)
                 none = Tile(torch.full((3, 1, 1), 255, dtype=torch.uint8), ["no mistakes"], GREEN)
-                add_picture(writer, tag, draw_grid(tiles or [none], _COLUMNS), step)
-            matrix = draw_confusion(outcome.confusion(len(names)), names)
-            add_picture(writer, "val/confusion", to_picture(matrix), step)
+                add_picture(writer, tag, plot_grid(tiles or [none], _COLUMNS), step)
+            matrix = plot_confusion(outcome.confusion(len(names)), names)
+            add_picture(writer, "val/confusion", to_image(matrix), step)
         self._needed = time.monotonic() - start
         self._spent += self._needed
 
@@ -119,22 +119,22 @@ class Pictures(Callback):
         self._draw(trainer, pl_module)
         loader: Any = trainer.val_dataloaders
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if not self.embedding or data is None or not hasattr(loader, "pick"):
+        if not self.embedding or data is None or not hasattr(loader, "take"):
             return
         for writer in writers(trainer):
-            chosen = spread(len(loader.labels), 1000)
-            batches = [loader.pick(part) for part in chosen.split(32)]
+            chosen = evenly_spaced(len(loader.labels), 1000)
+            batches = [loader.take(part) for part in chosen.split(32)]
             sprites = torch.cat([nn.functional.interpolate(batch.image.float(), 32, mode="area") for batch in batches])
             names = [pl_module.class_names[label] for label in loader.labels[chosen].tolist()]
-            ready = (data.prepared(batch).image.to(pl_module.device) for batch in batches)
+            ready = (data.preprocess(batch).image.to(pl_module.device) for batch in batches)
             vectors = _before_head(pl_module, ready)
             writer.add_embedding(vectors, names, sprites / 255, trainer.global_step, "val/embedding")
 
 
-def prediction_tiles(loader: Any, outcome: Outcome, class_names: Sequence[str]) -> list[Tile]:
+def prediction_tiles(loader: Any, outcome: Predictions, class_names: Sequence[str]) -> list[Tile]:
     """Images with what the network takes them for; in red and with the true class where it errs."""
     tiles = []
-    images = loader.pick(outcome.index).image if len(outcome.index) else []
+    images = loader.take(outcome.index).image if len(outcome.index) else []
     for image, label, predicted, probability in zip(
         images, outcome.label.tolist(), outcome.predicted.tolist(), outcome.probability.tolist(), strict=True
     ):

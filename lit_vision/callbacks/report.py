@@ -8,10 +8,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torchmetrics.functional.classification import multiclass_f1_score, multiclass_precision, multiclass_recall
 
-from lit_vision.callbacks.outcome import Outcome, OutcomeCollector
+from lit_vision.callbacks.outcome import PredictionCollector, Predictions
 from lit_vision.callbacks.pictures import prediction_tiles
 from lit_vision.data.batch import Batch
-from lit_vision.plots import draw_confusion, draw_grid
+from lit_vision.plots import plot_confusion, plot_grid
 
 _MISTAKES = 32
 _FIGURES = {"precision": multiclass_precision, "recall": multiclass_recall, "f1": multiclass_f1_score}
@@ -30,11 +30,11 @@ class TestReport(Callback):
     def __init__(self, folder: Path, tested: str) -> None:
         self.folder = folder
         self.tested = tested
-        self._collector: OutcomeCollector | None = None
+        self._collector: PredictionCollector | None = None
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Get ready to note what the test finds."""
-        self._collector = OutcomeCollector(trainer.test_dataloaders, pl_module.device)
+        self._collector = PredictionCollector(trainer.test_dataloaders, pl_module.device)
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
@@ -51,9 +51,9 @@ class TestReport(Callback):
             metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
             self._write(outcome, pl_module.class_names, trainer.test_dataloaders, metrics)
 
-    def _write(self, outcome: Outcome, names: Sequence[str], loader: Any, metrics: dict[str, float]) -> None:
+    def _write(self, outcome: Predictions, names: Sequence[str], loader: Any, metrics: dict[str, float]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        draw_confusion(outcome.confusion(len(names)), names).savefig(self.folder / "confusion.png", dpi=120)
+        plot_confusion(outcome.confusion(len(names)), names).savefig(self.folder / "confusion.png", dpi=120)
         rows = _per_class(outcome, names)
         with (self.folder / "per_class.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]))
@@ -62,13 +62,13 @@ class TestReport(Callback):
         mistakes = outcome.mistakes()
         (self.folder / "mistakes.png").unlink(missing_ok=True)
         if tiles := prediction_tiles(loader, mistakes.first(_MISTAKES), names):
-            draw_grid(tiles).save(self.folder / "mistakes.png")
+            plot_grid(tiles).save(self.folder / "mistakes.png")
         text = _markdown(self.tested, metrics, len(outcome.index), len(mistakes.index), rows)
         (self.folder / "report.md").write_text(text, encoding="utf-8")
         print(f"report {self.folder / 'report.md'}")
 
 
-def _per_class(outcome: Outcome, names: Sequence[str]) -> list[dict[str, Any]]:
+def _per_class(outcome: Predictions, names: Sequence[str]) -> list[dict[str, Any]]:
     figures = {
         name: metric(outcome.predicted, outcome.label, num_classes=len(names), average="none").tolist()
         for name, metric in _FIGURES.items()

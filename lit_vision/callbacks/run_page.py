@@ -12,7 +12,7 @@ from lit_vision.plots import CHARTS
 _METRICS = ("val/acc", "val/loss", "train/acc", "train/loss")
 
 
-class RunPage(Callback):
+class TensorBoardSummary(Callback):
     """What TensorBoard knows of a run from its start: charts, config, options with their outcome, the network's graph.
 
     HParams has a row for each run, with the options and the newest value of each metric.

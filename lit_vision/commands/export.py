@@ -9,7 +9,7 @@ from torch import Tensor
 from lit_vision.errors import UserError
 from lit_vision.models import Classifier, Predictor
 from lit_vision.runs import LOGS, find_checkpoint
-from lit_vision.utils.files import check_output, whole_file
+from lit_vision.utils.files import atomic_write, check_output
 
 Format = Literal["state_dict", "onnx", "torch_export"]
 
@@ -38,14 +38,14 @@ def export(ckpt_path: str, format: Format = "state_dict", output: str | None = N
     model = Classifier.load_from_checkpoint(checkpoint)
     path = Path(output) if output else checkpoint.with_suffix(_SUFFIX[format])
     check_output(path, "--output", ".pt2" if format == "torch_export" else None)  # torch.export insists on it
-    with whole_file(path) as beside:
+    with atomic_write(path) as beside:
         note = _WRITERS[format](model, beside)
     print(f"{path}: {format} of {type(model).__name__}, classes {', '.join(model.class_names)}{note}")
     return path
 
 
 def _write_state_dict(model: Classifier, path: Path) -> str:
-    torch.save(model.plain_state_dict(), path)
+    torch.save(model.export_state_dict(), path)
     return ""
 
 

@@ -40,8 +40,8 @@ class TuningTrainer(Trainer):
             raise UserError("a fast_dev_run finds no learning rate: leave --trainer.fast_dev_run out")
         if not 0 < min_lr < max_lr:
             raise UserError(f"from min_lr {min_lr} to max_lr {max_lr} no rate rises: change --min_lr or --max_lr")
-        small_epochs, data = getattr(datamodule, "small_epochs", 0), cast(Any, datamodule)
-        data.small_epochs = 0  # the loss of whole images and of crops are two curves
+        crop_epochs, data = getattr(datamodule, "crop_epochs", 0), cast(Any, datamodule)
+        data.crop_epochs = 0  # the loss of whole images and of crops are two curves
         try:
             return Tuner(self).lr_find(
                 model,
@@ -53,7 +53,7 @@ class TuningTrainer(Trainer):
                 update_attr=False,
             )
         finally:
-            data.small_epochs = small_epochs
+            data.crop_epochs = crop_epochs
 
 
 setattr(TuningTrainer, "lr-find", TuningTrainer.lr_find)  # LightningCLI's subcommands are methods of that very name

@@ -15,12 +15,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lit_vision.data.images import WORTH_A_THREAD, Resize, list_images, read_image
-from lit_vision.data.transforms import to_unit
+from lit_vision.data.transforms import to_float
 from lit_vision.errors import UserError
 from lit_vision.models import Classifier, Predictor
-from lit_vision.plots import Tile, draw_grid
+from lit_vision.plots import Tile, plot_grid
 from lit_vision.runs import LOGS, find_checkpoint
-from lit_vision.utils.files import check_output, whole_file
+from lit_vision.utils.files import atomic_write, check_output
 
 _BATCH_VALUES = 2**21  # float32 values of one batch, 8 MB: as in evaluation
 _GRID = 64  # images
@@ -105,8 +105,8 @@ def predict(
     if output is not None:
         print(f"{output}: {len(paths):,} images")
     if grid is not None and tiles:
-        with whole_file(Path(grid)) as beside:
-            draw_grid(tiles).save(beside)
+        with atomic_write(Path(grid)) as beside:
+            plot_grid(tiles).save(beside)
         print(f"{grid}: {len(tiles)} images")
     return unreadable
 
@@ -128,7 +128,7 @@ def predictions(model: Classifier, paths: Sequence[Path], device: str | None = N
         images = [image for _, image in batch if isinstance(image, Tensor)]
         found: Iterator[list[float]] = iter(())
         if images:
-            found = iter(network(to_unit(torch.stack(images).to(network.mean.device))).tolist())
+            found = iter(network(to_float(torch.stack(images).to(network.mean.device))).tolist())
         for path, image in batch:
             if isinstance(image, UserError):
                 yield Prediction(path, None, [], str(image))
@@ -197,7 +197,7 @@ def _table(path: str | None, class_names: Sequence[str]) -> Iterator[Any]:
         return
     # file names may be any bytes, and are written as such
     with (
-        whole_file(Path(path)) as beside,
+        atomic_write(Path(path)) as beside,
         beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file)

@@ -18,7 +18,7 @@ class Batch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which a batch has no use for
 
 
-def spread(size: int, count: int) -> Tensor:
+def evenly_spaced(size: int, count: int) -> Tensor:
     """Up to ``count`` of the numbers below ``size``, evenly, (n,) int64: of a set sorted by class some of each."""
     chosen = min(size, count)
     return torch.arange(chosen) * size // max(1, chosen)

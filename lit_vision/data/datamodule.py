@@ -11,10 +11,10 @@ from torch import Tensor
 from lit_vision.data.batch import Batch
 from lit_vision.data.images import LazyImages, Resize, ResizedImages, decode_all
 from lit_vision.data.loader import BatchLoader
-from lit_vision.data.rng import draw_permutation
-from lit_vision.data.transforms import Augmentation, Draws, augment, normalize, random_crop, to_unit
+from lit_vision.data.rng import random_permutation
+from lit_vision.data.transforms import Augmentation, KeyedRandom, augment, normalize, random_crop, to_float
 from lit_vision.errors import UserError
-from lit_vision.utils.log import inform
+from lit_vision.utils.log import log_info
 from lit_vision.utils.memory import available_memory
 
 _MOST_MEMORY = 4 * 2**30  # bytes
@@ -52,10 +52,10 @@ class ImageDataModule(LightningDataModule, ABC):
         augment: what happens to training images, in this order, drawn anew for each image and epoch: flip (left and
             right), alternating_flip (left and right, in every other epoch), translate (up to 2 pixels), jitter
             (brightness, contrast, saturation), rotate (up to 10 degrees).
-        small_epochs: how many training epochs at the start see random crops of the images, which takes less time (small
+        crop_epochs: how many training epochs at the start see random crops of the images, which takes less time (small
             images first: Howard, "Now anyone can train Imagenet in 18 minutes", 2018). Validation has whole images; the
             network must take both, and a TransferClassifier has no bank of features then.
-        small_size: side in pixels of these crops; without ``small_epochs`` it does nothing.
+        crop_size: side in pixels of these crops; without ``crop_epochs`` it does nothing.
         image_size: side in pixels of the square to which images are brought; by default the images' own.
         resize: how: exact stretches the whole image, crop takes the middle square of it as torchvision's weights
             expect (256 pixels, of which the middle 224 are left, and so in proportion).
@@ -73,10 +73,10 @@ class ImageDataModule(LightningDataModule, ABC):
         batch_size: int = 32,
         val_size: int = 0,
         augment: Sequence[Augmentation] = (),
-        small_epochs: int = 0,
-        small_size: int | None = None,
+        crop_epochs: int = 0,
+        crop_size: int | None = None,
         image_size: int | None = None,
-        resize: Resize = "exact",
+        resize: Resize = "stretch",
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
         std: tuple[float, float, float] = (0.5, 0.5, 0.5),
         seed: int | None = None,
@@ -87,8 +87,8 @@ class ImageDataModule(LightningDataModule, ABC):
         for name, value, least in (
             ("batch_size", batch_size, 1),
             ("val_size", val_size, 0),
-            ("small_epochs", small_epochs, 0),
-            ("small_size", 1 if small_size is None else small_size, 1),
+            ("crop_epochs", crop_epochs, 0),
+            ("crop_size", 1 if crop_size is None else crop_size, 1),
             ("std", min(std), 1e-6),
             ("num_workers", num_workers or 1, 1),
         ):
@@ -96,15 +96,15 @@ class ImageDataModule(LightningDataModule, ABC):
                 raise UserError(f"{name} {value} is too small: give at least {least} with --data.{name}")
         if image_size is not None and image_size < 1:
             raise UserError(f"image_size {image_size} is no size: give at least 1 with --data.image_size")
-        if small_epochs and small_size is None:
-            raise UserError("small_epochs needs the size of its crops: give --data.small_size")
+        if crop_epochs and crop_size is None:
+            raise UserError("crop_epochs needs the size of its crops: give --data.crop_size")
         self.root = Path(root or os.environ.get("LIT_VISION_DATA") or "data").expanduser()
         self.batch_size = batch_size
         self.val_size = val_size
         self.augment = tuple(augment)
-        self.small_epochs = small_epochs
-        self.small_size = small_size
-        self.resize = resize if image_size is not None else "exact"  # without a size images stay as they are
+        self.crop_epochs = crop_epochs
+        self.crop_size = crop_size
+        self.resize = resize if image_size is not None else "stretch"  # without a size images stay as they are
         self.mean = mean
         self.std = std
         self.num_workers = num_workers or os.cpu_count() or 1
@@ -149,8 +149,8 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Read what the stage needs: train and val for fit, val for validate, test for test."""
-        if self.small_epochs and (self.small_size or 0) > self.image_size:
-            raise UserError(f"small_size {self.small_size} is more than {self.image_size}: lower --data.small_size")
+        if self.crop_epochs and (self.crop_size or 0) > self.image_size:
+            raise UserError(f"crop_size {self.crop_size} is more than {self.image_size}: lower --data.crop_size")
         wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
         missing = [split for split in wanted if split not in self._splits]
         if "test" in missing:
@@ -166,7 +166,7 @@ class ImageDataModule(LightningDataModule, ABC):
             size = len(source.labels)
             if self.val_size >= size:
                 raise UserError(f"val_size {self.val_size} leaves nothing of {size} images: lower --data.val_size")
-            order = draw_permutation(size, self.seed, "val")
+            order = random_permutation(size, self.seed, "val")
             parts = {"val": order[: self.val_size], "train": order[self.val_size :]}
             return {split: source.subset(parts[split].sort().values) for split in wanted}
         if len(self.split_names) == 1:
@@ -174,7 +174,7 @@ class ImageDataModule(LightningDataModule, ABC):
         second = self.split_names[1]
         validated = self.trainer is None or self.trainer.limit_val_batches != 0
         if "train" in wanted and second == self.split_names[-1] and validated:
-            inform(
+            log_info(
                 f"val_size is 0: validation uses the split {second!r}, which test uses too. The best checkpoint is "
                 "chosen on it, so its accuracy is no independent test."
             )
@@ -184,13 +184,13 @@ class ImageDataModule(LightningDataModule, ABC):
         """The split at its final size, in memory if it fits."""
         images, labels = source
         if isinstance(images, Tensor):
-            if images.shape[-1] == self.image_size and self.resize == "exact":
+            if images.shape[-1] == self.image_size and self.resize == "stretch":
                 return source
             images = ResizedImages(images, self.image_size, self.resize)
         budget = self._budget()
         if len(images) * 3 * self.image_size**2 > budget:
             amount = f"{len(images)} images exceed the memory budget of {budget / 2**30:.3g} GiB"
-            inform(f"{split}: {amount} (--data.memory_budget), decoded batch by batch")
+            log_info(f"{split}: {amount} (--data.memory_budget), decoded batch by batch")
             return LabelledImages(images, labels)
         return LabelledImages(decode_all(images, self.num_workers, progress=f"decoding {split}"), labels)
 
@@ -239,20 +239,20 @@ class ImageDataModule(LightningDataModule, ABC):
         if not isinstance(batch, Batch) or batch.image.dtype != torch.uint8:  # what a bank of features keeps is ready
             return batch
         training = self.trainer is not None and self.trainer.training
-        return self.prepared(batch, self.trainer.current_epoch if training else None)  # type: ignore[union-attr]
+        return self.preprocess(batch, self.trainer.current_epoch if training else None)  # type: ignore[union-attr]
 
-    def prepared(self, batch: Batch, epoch: int | None = None) -> Batch:
+    def preprocess(self, batch: Batch, epoch: int | None = None) -> Batch:
         """The batch with normalised images, (N, 3, H, W) float32, on the same device.
 
         Args:
             batch: images (N, 3, H, W) uint8.
             epoch: of training, counted from 0, whose augmentation and crops are applied; None for neither.
         """
-        image = to_unit(batch.image)
+        image = to_float(batch.image)
         if epoch is not None:
             image = augment(image, self.augment, batch.index, self.seed, epoch)
-            if epoch < self.small_epochs and self.small_size is not None:
-                image = random_crop(image, Draws(batch.index, self.seed, epoch), self.small_size)
+            if epoch < self.crop_epochs and self.crop_size is not None:
+                image = random_crop(image, KeyedRandom(batch.index, self.seed, epoch), self.crop_size)
         if self._scale[0].device != image.device:
             self._scale = self._scale[0].to(image.device), self._scale[1].to(image.device)
         # convolutions are faster with channels last, all before them is not

@@ -20,7 +20,7 @@ from lit_vision.errors import UserError
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
 
 
-Resize = Literal["exact", "crop"]
+Resize = Literal["stretch", "center_crop"]
 
 _PROBE = 8  # images
 WORTH_A_THREAD = 0.002
@@ -38,7 +38,7 @@ def list_images(folder: Path) -> list[Path]:
     )
 
 
-def read_image(path: Path, image_size: int | None = None, resize: Resize = "exact") -> Tensor:
+def read_image(path: Path, image_size: int | None = None, resize: Resize = "stretch") -> Tensor:
     """Decode one image file of any kind as upright RGB.
 
     Args:
@@ -68,7 +68,7 @@ def read_image(path: Path, image_size: int | None = None, resize: Resize = "exac
 
 
 def _to_square(image: Image.Image, side: int, resize: Resize) -> Image.Image:
-    if resize == "crop":
+    if resize == "center_crop":
         # the middle of what the resized image would be, as a box of the image itself: one resampling does both
         visible = min(image.size) * side / _uncropped(side)
         left, top = (image.width - visible) / 2, (image.height - visible) / 2
@@ -157,7 +157,7 @@ class ResizedImages(LazyImages):
         return len(self.images)
 
     def __getitem__(self, index: int) -> Tensor:
-        side = _uncropped(self.image_size) if self.resize == "crop" else self.image_size
+        side = _uncropped(self.image_size) if self.resize == "center_crop" else self.image_size
         return F.center_crop(F.resize(self.images[index], [side, side], antialias=True), [self.image_size])
 
     def subset(self, index: Tensor) -> "ResizedImages":

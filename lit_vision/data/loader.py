@@ -10,13 +10,13 @@ from torch import Tensor
 
 from lit_vision.data.batch import Batch
 from lit_vision.data.images import LazyImages
-from lit_vision.data.rng import draw_permutation
+from lit_vision.data.rng import random_permutation
 from lit_vision.errors import UserError
 
 _AHEAD = 3  # batches being decoded while one is used
 
 
-class EpochOrder:
+class EpochSampler:
     """The order of a split: drawn from (seed, epoch), or as it is without a seed.
 
     The Trainer calls ``set_epoch`` on the ``sampler`` of every loader at the start of every epoch.
@@ -35,7 +35,7 @@ class EpochOrder:
         """The order as (size,) int64."""
         if self.seed is None:
             return torch.arange(self.size)
-        return draw_permutation(self.size, self.seed, "order", self.epoch)
+        return random_permutation(self.size, self.seed, "order", self.epoch)
 
 
 class BatchLoader:
@@ -71,7 +71,7 @@ class BatchLoader:
         self.images = images
         self.labels = labels
         self.batch_size = batch_size
-        self.sampler = EpochOrder(len(labels), seed)
+        self.sampler = EpochSampler(len(labels), seed)
         self.rank = rank
         self.world_size = world_size
         self.num_workers = num_workers
@@ -108,13 +108,13 @@ class BatchLoader:
         size = min(step, len(self.labels) - batch * step)
         return len(range(self.rank, size, self.world_size)) * self.world_size / size
 
-    def in_order(self, batch_size: int) -> "BatchLoader":
+    def sequential(self, batch_size: int) -> "BatchLoader":
         """The images once, unshuffled."""
         return BatchLoader(
             self.images, self.labels, batch_size, None, self.rank, self.world_size, num_workers=self.num_workers
         )
 
-    def pick(self, index: Tensor) -> Batch:
+    def take(self, index: Tensor) -> Batch:
         """These images, (n,) int64, whatever the order of the epoch; never their features."""
         images = self.images
         if isinstance(images, Tensor):

@@ -33,7 +33,7 @@ def _mix_int(value: int) -> int:
     return value ^ (value >> 31)
 
 
-def draw_bits(index: Tensor, *key: int | str) -> Tensor:
+def random_bits(index: Tensor, *key: int | str) -> Tensor:
     """64 random bits for each index.
 
     Args:
@@ -50,12 +50,12 @@ def draw_bits(index: Tensor, *key: int | str) -> Tensor:
     return _mix(index * _signed(_GOLDEN) + _signed(state))
 
 
-def draw_uniform(index: Tensor, *key: int | str) -> Tensor:
-    """(N,) float32 in [0, 1), one for each index; arguments as for :func:`draw_bits`."""
-    bits = (draw_bits(index, *key) >> 40) & ((1 << 24) - 1)  # 24 bits are what a float32 holds exactly
+def random_uniform(index: Tensor, *key: int | str) -> Tensor:
+    """(N,) float32 in [0, 1), one for each index; arguments as for :func:`random_bits`."""
+    bits = (random_bits(index, *key) >> 40) & ((1 << 24) - 1)  # 24 bits are what a float32 holds exactly
     return bits.to(torch.float32) * 2.0**-24
 
 
-def draw_permutation(n: int, *key: int | str) -> Tensor:
+def random_permutation(n: int, *key: int | str) -> Tensor:
     """A random order of the numbers 0 to n - 1: (n,) int64."""
-    return draw_bits(torch.arange(n), *key).argsort()
+    return random_bits(torch.arange(n), *key).argsort()

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_vision.data.rng import draw_uniform
+from lit_vision.data.rng import random_uniform
 
 Draw = Callable[[str], Tensor]
 """Gives (N,) float32 in [0, 1) for a name: one number for each image of the batch."""
@@ -17,7 +17,7 @@ Augmentation = Literal["flip", "alternating_flip", "translate", "jitter", "rotat
 
 
 @dataclass(frozen=True)
-class Draws:
+class KeyedRandom:
     """The random numbers of a batch's images; one of them is a :data:`Draw`.
 
     Attributes:
@@ -32,11 +32,11 @@ class Draws:
 
     def __call__(self, name: str) -> Tensor:
         """(N,) float32 in [0, 1), others in every epoch."""
-        return draw_uniform(self.index, self.seed, "augment", self.epoch, name)
+        return random_uniform(self.index, self.seed, "augment", self.epoch, name)
 
     def of_all_epochs(self, name: str) -> Tensor:
         """(N,) float32 in [0, 1), the same in every epoch."""
-        return draw_uniform(self.index, self.seed, "augment", name)
+        return random_uniform(self.index, self.seed, "augment", name)
 
 
 def flip(image: Tensor, draw: Draw) -> Tensor:
@@ -44,7 +44,7 @@ def flip(image: Tensor, draw: Draw) -> Tensor:
     return torch.where((draw("flip") < 0.5)[:, None, None, None], image.flip(-1), image)
 
 
-def alternating_flip(image: Tensor, draws: Draws) -> Tensor:
+def alternating_flip(image: Tensor, draws: KeyedRandom) -> Tensor:
     """Mirror left and right in every other epoch, each image from the first or from the second on.
 
     Two epochs in a row show both sides of every image, where :func:`flip` shows half of them the same side twice. From
@@ -101,7 +101,7 @@ def rotate(image: Tensor, draw: Draw, degrees: float = 10.0) -> Tensor:
     return F.grid_sample(image, F.affine_grid(matrix, list(image.shape), align_corners=False), align_corners=False)
 
 
-_FUNCTIONS: dict[str, Callable[[Tensor, Draws], Tensor]] = {
+_FUNCTIONS: dict[str, Callable[[Tensor, KeyedRandom], Tensor]] = {
     "flip": flip,
     "alternating_flip": alternating_flip,
     "translate": translate,
@@ -122,11 +122,11 @@ def augment(image: Tensor, names: Sequence[Augmentation], index: Tensor, seed: i
         epoch: counted from 0.
     """
     for name in names if len(index) else ():  # a process may have no image in an epoch's last batch
-        image = _FUNCTIONS[name](image, Draws(index, seed, epoch))
+        image = _FUNCTIONS[name](image, KeyedRandom(index, seed, epoch))
     return image
 
 
-def to_unit(image: Tensor) -> Tensor:
+def to_float(image: Tensor) -> Tensor:
     """(N, 3, H, W) uint8 to float32 in [0, 1]."""
     return image.to(torch.float32).div_(255)
 

@@ -52,7 +52,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def check_fits(network: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
+def check_state_dict(network: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
     """Compare names and shapes before loading.
 
     Raises:

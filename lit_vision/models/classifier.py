@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from lit_vision.data.batch import Batch
 from lit_vision.errors import UserError
-from lit_vision.metrics import Totals
-from lit_vision.models.checkpoint import check_fits, read_checkpoint, read_weights
+from lit_vision.metrics import MetricSums
+from lit_vision.models.checkpoint import check_state_dict, read_checkpoint, read_weights
 from lit_vision.models.modules import in_eval_mode
 from lit_vision.models.tta import mean_over_views
 from lit_vision.optim import Schedule, one_cycle
-from lit_vision.utils.log import inform
+from lit_vision.utils.log import log_info
 
 
 class Classifier(LightningModule, ABC):
@@ -37,7 +37,7 @@ class Classifier(LightningModule, ABC):
         nesterov: whether the momentum is Nesterov's.
         schedule: of the learning rate: constant, or one_cycle, which rises from a 25th of ``lr`` and falls to nothing
             until the end of the run.
-        rise: part of the run's steps, in [0, 1), during which one_cycle rises; without one_cycle it does nothing.
+        warmup: part of the run's steps, in [0, 1), during which one_cycle rises; without one_cycle it does nothing.
         label_smoothing: part of the training loss, in [0, 1], that asks for the same probability of every class
             (Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2015).
         compile: let torch.compile make faster code for training, which takes up to a minute at the start.
@@ -50,13 +50,13 @@ class Classifier(LightningModule, ABC):
         image_size: int = 32,
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
         std: tuple[float, float, float] = (0.5, 0.5, 0.5),
-        resize: str = "exact",
+        resize: str = "stretch",
         lr: float = 0.001,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         nesterov: bool = False,
         schedule: Schedule = "constant",
-        rise: float = 0.05,
+        warmup: float = 0.05,
         label_smoothing: float = 0.0,
         compile: bool = False,
         tta: bool = False,
@@ -65,8 +65,8 @@ class Classifier(LightningModule, ABC):
         for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
             if value < 0:
                 raise UserError(f"{name} {value} is negative: give at least 0 with --model.{name}")
-        if not 0 <= rise < 1:
-            raise UserError(f"rise {rise} is no part of the run: give --model.rise 0 to less than 1")
+        if not 0 <= warmup < 1:
+            raise UserError(f"warmup {warmup} is no part of the run: give --model.warmup 0 to less than 1")
         if not 0 <= label_smoothing <= 1:
             raise UserError(f"label_smoothing {label_smoothing} is no part: give --model.label_smoothing 0 to 1")
         if nesterov and not momentum:
@@ -78,13 +78,13 @@ class Classifier(LightningModule, ABC):
         self.weight_decay = weight_decay
         self.nesterov = nesterov
         self.schedule = schedule
-        self.rise = rise
+        self.warmup = warmup
         self.label_smoothing = label_smoothing
         self.compile_network = compile
         self.tta = tta
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self.trained = False  # True once weights for these very classes are loaded
-        self._totals: dict[str, Totals] = {}
+        self._totals: dict[str, MetricSums] = {}
         self._steps = 1.0  # of the run
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -104,7 +104,7 @@ class Classifier(LightningModule, ABC):
     def forward(self, image: Tensor) -> Tensor:
         """Logits (N, classes) of normalised images (N, 3, H, W)."""
 
-    def infer(self, image: Tensor) -> Tensor:
+    def forward_tta(self, image: Tensor) -> Tensor:
         """Logits (N, classes) as test and predict use them: with ``tta`` the mean over several views."""
         return mean_over_views(self, image) if self.tta else self(image)
 
@@ -115,11 +115,11 @@ class Classifier(LightningModule, ABC):
             UserError: the file is missing, broken, or of another network.
         """
         state = read_weights(path)
-        check_fits(self, state, path)
+        check_state_dict(self, state, path)
         self.load_state_dict(state)
         self.trained = True
 
-    def plain_state_dict(self) -> dict[str, Tensor]:
+    def export_state_dict(self) -> dict[str, Tensor]:
         """The weights, named as the network is without this project."""
         return self.state_dict()
 
@@ -155,17 +155,17 @@ class Classifier(LightningModule, ABC):
         if self.schedule != "constant" and not 0 < self._steps < math.inf:
             raise UserError(f"the schedule {self.schedule} needs an end: give --trainer.max_epochs or max_steps")
         data: Any = getattr(self.trainer, "datamodule", None)
-        if small_epochs := getattr(data, "small_epochs", 0):
-            self.check_small_size(data.small_size)
-            steps = small_epochs * self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        if crop_epochs := getattr(data, "crop_epochs", 0):
+            self.check_crop_size(data.crop_size)
+            steps = crop_epochs * self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
             if 0 < self._steps <= steps and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
-                inform(f"no epoch trains on whole images: small_epochs is {small_epochs} (--data.small_epochs)")
+                log_info(f"no epoch trains on whole images: crop_epochs is {crop_epochs} (--data.crop_epochs)")
         if self.compile_network:
             self._compiled = torch.compile(self.forward)
 
     @torch.no_grad()
-    def check_small_size(self, side: int) -> None:
-        """Try the network on an image of the data's ``small_size``.
+    def check_crop_size(self, side: int) -> None:
+        """Try the network on an image of the data's ``crop_size``.
 
         Raises:
             UserError: it takes none.
@@ -178,7 +178,7 @@ class Classifier(LightningModule, ABC):
             raise
         except (RuntimeError, AssertionError, ValueError) as error:
             message = f"{type(self).__name__} takes no images of {side} pixels"
-            raise UserError(f"{message} ({error}): change --data.small_size, or give --data.small_epochs 0") from error
+            raise UserError(f"{message} ({error}): change --data.crop_size, or give --data.crop_epochs 0") from error
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set the learning rate of a schedule.
@@ -188,7 +188,7 @@ class Classifier(LightningModule, ABC):
         """
         if self.schedule == "constant" or self.trainer.lr_scheduler_configs:  # those of lr-find
             return
-        lr = self.lr * one_cycle(self.trainer.global_step / self._steps, self.rise)
+        lr = self.lr * one_cycle(self.trainer.global_step / self._steps, self.warmup)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = lr * group.get("lr_scale", 1.0)  # older checkpoints have none
 
@@ -198,11 +198,11 @@ class Classifier(LightningModule, ABC):
         """The mean loss of a batch, which is also counted, and the logits (N, classes)."""
         totals = self._totals.get(stage)
         if totals is None:
-            totals = self._totals[stage] = Totals()
+            totals = self._totals[stage] = MetricSums()
         if not len(batch.label):  # this process' share of an epoch's last batch, with fewer images than processes
             return self._nothing(), batch.image.new_zeros(0, len(self.class_names))
         # Evaluation is not compiled, so that the figures of fit and of validate are the same to the last digit.
-        network = (self._compiled or self) if stage == "train" else self.infer if stage == "test" else self
+        network = (self._compiled or self) if stage == "train" else self.forward_tta if stage == "test" else self
         logits = network(batch.image.to(self.dtype))
         if logits.dtype in (torch.bfloat16, torch.float16):  # too coarse for a loss
             logits = logits.float()
@@ -247,7 +247,7 @@ class Classifier(LightningModule, ABC):
         means = (sums[:2] / sums[2]).to(torch.float32)
         return {f"{stage}/loss": means[0], f"{stage}/acc": means[1]}
 
-    def _over_processes(self, totals: Totals) -> Tensor:
+    def _over_processes(self, totals: MetricSums) -> Tensor:
         sums = self.trainer.strategy.reduce(totals.sums().to(self.device), reduce_op="sum")
         assert isinstance(sums, Tensor)
         return sums
@@ -291,7 +291,7 @@ class Classifier(LightningModule, ABC):
             UserError: it is of another network, or of other classes.
         """
         path = self.trainer.ckpt_path or "the checkpoint"
-        check_fits(self, checkpoint["state_dict"], path)
+        check_state_dict(self, checkpoint["state_dict"], path)
         names = checkpoint["hyper_parameters"].get("class_names", self.class_names)
         if list(names) != self.class_names:
             raise UserError(
@@ -299,7 +299,7 @@ class Classifier(LightningModule, ABC):
                 "use the data that it was trained for"
             )
         if "train_sums" in checkpoint:
-            self._totals["train"] = Totals()
+            self._totals["train"] = MetricSums()
             if self.trainer.is_global_zero:  # they are those of all processes
                 self._totals["train"].load(checkpoint["train_sums"])
         for state in checkpoint.get("optimizer_states", []):
@@ -326,7 +326,7 @@ class Classifier(LightningModule, ABC):
         if name not in known:
             raise UserError(f"{checkpoint_path} holds a {name}, which is no imported {cls.__name__}: import its class")
         model = known[name](**{**checkpoint["hyper_parameters"], "weights": None, **options})
-        check_fits(model, checkpoint["state_dict"], checkpoint_path)
+        check_state_dict(model, checkpoint["state_dict"], checkpoint_path)
         model.load_state_dict(checkpoint["state_dict"])
         return model.to(map_location or "cpu").eval()
 

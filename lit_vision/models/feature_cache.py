@@ -17,7 +17,7 @@ def compute_features(backbone: nn.Module, loader: Any, trainer: Trainer) -> Tens
 
     Args:
         backbone: (N, 3, H, W) float32 -> (N, width), in eval mode.
-        loader: of the split; its ``in_order`` gives this process' share of the images.
+        loader: of the split; its ``sequential`` gives this process' share of the images.
         trainer: moves and normalises batches, and puts the shares of all processes together.
 
     Returns:
@@ -31,7 +31,7 @@ def compute_features(backbone: nn.Module, loader: Any, trainer: Trainer) -> Tens
 
     precision = trainer.precision_plugin.forward_context()
     if trainer.precision == "32-true" and has_fast_bfloat16(trainer.strategy.root_device.type):
-        probe = loader.pick(torch.arange(min(_PROBE, len(loader.labels))))  # the same in all processes
+        probe = loader.take(torch.arange(min(_PROBE, len(loader.labels))))  # the same in all processes
         exact = compute(probe)
         fast = torch.autocast(trainer.strategy.root_device.type, torch.bfloat16)
         with fast:
@@ -40,7 +40,7 @@ def compute_features(backbone: nn.Module, loader: Any, trainer: Trainer) -> Tens
             precision = fast
     features: Tensor | None = None
     with precision:
-        for batch in loader.in_order(_BATCH_SIZE):
+        for batch in loader.sequential(_BATCH_SIZE):
             found = compute(batch)
             if features is None:
                 features = found.new_zeros(len(loader.labels), found.shape[1])

@@ -25,4 +25,4 @@ class Predictor(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Probabilities (N, classes) of RGB images (N, 3, image_size, image_size), float32 in [0, 1]."""
-        return self.model.infer((image - self.mean) / self.std).softmax(1)
+        return self.model.forward_tta((image - self.mean) / self.std).softmax(1)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torchvision import models
 
 from lit_vision.errors import UserError
-from lit_vision.models.checkpoint import check_fits, read_weights
+from lit_vision.models.checkpoint import check_state_dict, read_weights
 from lit_vision.models.classifier import Classifier, init_linear
 from lit_vision.models.feature_cache import compute_features
-from lit_vision.utils.log import inform
+from lit_vision.utils.log import log_info
 
 
 class TransferClassifier(Classifier):
@@ -29,7 +29,7 @@ class TransferClassifier(Classifier):
         weights: of the backbone: DEFAULT or another of torchvision's names for it (downloaded and hash checked by
             torchvision), a file with a state_dict of the network, or null for random ones. From a file whose head has
             as many outputs as there are classes, such as the notebook saves, ``fc`` is loaded, too.
-        feature_bank: keep features instead of computing them in every epoch.
+        cache_features: keep features instead of computing them in every epoch.
         image_size: side in pixels of the input images; the command line takes it from the data.
         kwargs: as for :class:`Classifier`.
 
@@ -42,16 +42,16 @@ class TransferClassifier(Classifier):
         self,
         arch: str = "resnet18",
         weights: str | Path | None = "DEFAULT",
-        feature_bank: bool = True,
+        cache_features: bool = True,
         image_size: int = 224,
         **kwargs: Any,
     ) -> None:
         super().__init__(image_size=image_size, **kwargs)
         self.arch = arch
-        self.feature_bank = feature_bank
+        self.cache_features = cache_features
         _check(arch, image_size)
         self.backbone = models.get_model(arch, weights=None).requires_grad_(False)
-        self.head_name, head = _last_leaf(self.backbone)
+        self.head_name, head = _classifier_layer(self.backbone)
         _replace(self.backbone, self.head_name, nn.Identity())
         self.fc = nn.Linear(head.in_features, len(self.class_names))
         init_linear(self.fc)
@@ -69,7 +69,7 @@ class TransferClassifier(Classifier):
         self.backbone.eval()
         return self
 
-    def plain_state_dict(self) -> dict[str, Tensor]:
+    def export_state_dict(self) -> dict[str, Tensor]:
         """As torchvision's own network with its last Linear replaced names it, which loads it with strict=True."""
         head = {f"{self.head_name}.{name}": tensor for name, tensor in self.fc.state_dict().items()}
         return {**self.backbone.state_dict(), **head}
@@ -99,7 +99,7 @@ class TransferClassifier(Classifier):
             if f"{self.head_name}.{name}" in state
         }
         body = {name: tensor for name, tensor in state.items() if not name.startswith(f"{self.head_name}.")}
-        check_fits(self.backbone, body, weights)
+        check_state_dict(self.backbone, body, weights)
         self.backbone.load_state_dict(body)
         if {name: tensor.shape for name, tensor in head.items()} == {n: p.shape for n, p in self.fc.named_parameters()}:
             self.fc.load_state_dict(head)
@@ -136,16 +136,16 @@ class TransferClassifier(Classifier):
             loader.bank = compute_features(self.backbone, loader, self.trainer)
         elif reason is not None:
             loader.bank = None
-            if self.feature_bank and self.trainer.training and self.trainer.current_epoch == 0:
-                inform(f"features are computed in every epoch: {reason}")
+            if self.cache_features and self.trainer.training and self.trainer.current_epoch == 0:
+                log_info(f"features are computed in every epoch: {reason}")
 
     def _why_no_bank(self) -> str | None:
-        if not self.feature_bank:
-            return "feature_bank is off"
+        if not self.cache_features:
+            return "cache_features is off"
         data = getattr(self.trainer, "datamodule", None)
         if getattr(data, "augment", ()):
             return "augmentation changes the images"
-        if getattr(data, "small_epochs", 0):
+        if getattr(data, "crop_epochs", 0):
             return "the first epochs see parts of the images"
         if self.tta and self.trainer.testing:
             return "test-time augmentation changes the images"
@@ -164,7 +164,7 @@ def _check(arch: str, image_size: int) -> None:
         )
     with torch.device("meta"):
         network = models.get_model(arch, weights=None).eval()
-        name, head = _last_leaf(network)
+        name, head = _classifier_layer(network)
         if not isinstance(head, nn.Linear):
             raise UserError(f"the head of {arch} is {type(head).__name__}, no Linear: choose another --model.arch")
         _replace(network, name, nn.Identity())
@@ -178,7 +178,7 @@ def _check(arch: str, image_size: int) -> None:
         raise UserError(f"the last Linear of {arch} is not its head: choose another --model.arch")
 
 
-def _last_leaf(network: nn.Module) -> tuple[str, Any]:
+def _classifier_layer(network: nn.Module) -> tuple[str, Any]:
     return [(name, module) for name, module in network.named_modules() if not next(module.children(), None)][-1]
 
 

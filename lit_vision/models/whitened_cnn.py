@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from lit_vision.data.batch import spread
+from lit_vision.data.batch import evenly_spaced
 from lit_vision.errors import UserError
 from lit_vision.models.classifier import Classifier
 from lit_vision.models.whitening import whitening_filters
@@ -24,7 +24,7 @@ class WhitenedCNN(Classifier):
     whiten (2x2, 24 filters) - GELU - three blocks - global max pool - fc - times 1/9, where a block is conv1 - max
     pool 2 - BatchNorm - GELU - conv2 - BatchNorm - GELU. Its convolutions are 3x3, without biases, and keep the size: a
     side of I pixels leaves the blocks as (I - 1) // 8. The first filters of each start as the identity, the whole as a
-    shallow network. BatchNorm has biases alone, which learn ``bias_lr`` times as fast as the rest.
+    shallow network. BatchNorm has biases alone, which learn ``bias_lr_scale`` times as fast as the rest.
 
     After Keller Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv 2404.00498, 2024.
 
@@ -32,12 +32,12 @@ class WhitenedCNN(Classifier):
 
     Args:
         widths: channels of the three blocks.
-        bias_lr: what the learning rate of BatchNorm's biases is multiplied by.
+        bias_lr_scale: what the learning rate of BatchNorm's biases is multiplied by.
         weights: file with a state_dict to start from.
         kwargs: as for :class:`Classifier`.
 
     Raises:
-        UserError: ``image_size`` is below 17; when fit starts, the data's ``small_size`` is.
+        UserError: ``image_size`` is below 17; when fit starts, the data's ``crop_size`` is.
     """
 
     prefers_bfloat16 = True
@@ -46,15 +46,17 @@ class WhitenedCNN(Classifier):
     def __init__(
         self,
         widths: tuple[int, int, int] = (64, 256, 256),
-        bias_lr: float = 64.0,
+        bias_lr_scale: float = 64.0,
         weights: str | Path | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if min(widths) < 1 or bias_lr <= 0:
-            raise UserError("widths and bias_lr must be more than 0: change --model.widths or --model.bias_lr")
+        if min(widths) < 1 or bias_lr_scale <= 0:
+            raise UserError(
+                "widths and bias_lr_scale must be more than 0: change --model.widths or --model.bias_lr_scale"
+            )
         _check_side("image_size", self.hparams["image_size"])
-        self.bias_lr = bias_lr
+        self.bias_lr_scale = bias_lr_scale
         self.whiten = nn.Conv2d(3, 24, 2, bias=False)
         nn.init.zeros_(self.whiten.weight)  # until fit starts
         self.whiten.weight.requires_grad_(False)
@@ -73,12 +75,12 @@ class WhitenedCNN(Classifier):
         biases = [module.bias for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
         fast = {id(bias) for bias in biases}
         rest = [p for p in self.parameters() if p.requires_grad and id(p) not in fast]
-        return [(rest, 1.0), (biases, self.bias_lr)]
+        return [(rest, 1.0), (biases, self.bias_lr_scale)]
 
-    def check_small_size(self, side: int) -> None:
+    def check_crop_size(self, side: int) -> None:
         """Refuse what ``image_size`` is refused for, too."""
-        _check_side("small_size", side)
-        super().check_small_size(side)
+        _check_side("crop_size", side)
+        super().check_crop_size(side)
 
     def on_train_start(self) -> None:
         """Compute the filters of the first layer, unless a checkpoint or a file had them."""
@@ -119,7 +121,7 @@ def _training_images(trainer: Trainer) -> Tensor:
     """Images of the training split, or of a loader that cannot pick them its first batch, normalised."""
     loader: Any = trainer.train_dataloader
     data: Any = getattr(trainer, "datamodule", None)
-    if hasattr(loader, "pick") and hasattr(data, "prepared"):  # as they are, without augmentation
+    if hasattr(loader, "take") and hasattr(data, "preprocess"):  # as they are, without augmentation
         count = min(_IMAGES, max(_FEWEST, _IMAGES * 32**2 // data.image_size**2))
-        return data.prepared(loader.pick(spread(len(loader.labels), count))).image
+        return data.preprocess(loader.take(evenly_spaced(len(loader.labels), count))).image
     return trainer.strategy.batch_to_device(next(iter(loader))).image

@@ -21,28 +21,28 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lit_vision.callbacks import (
     BestAndLast,
     EpochBar,
-    FiniteLoss,
-    History,
+    EpochLog,
     OneThreadForSmallBatches,
     Pictures,
-    RunPage,
+    TensorBoardSummary,
+    TerminateOnNaN,
     TestReport,
 )
 from lit_vision.commands.functions import FUNCTIONS
 from lit_vision.commands.lr_find import Finding, TuningTrainer
 from lit_vision.data import ImageDataModule
-from lit_vision.errors import Stopped, UserError
+from lit_vision.errors import TrainingInterrupted, UserError
 from lit_vision.models import Classifier
 from lit_vision.models.checkpoint import read_checkpoint
 from lit_vision.models.feature_cache import has_fast_bfloat16
 from lit_vision.parsing.arguments import EVALUATING, FROM_DATA, SUBCOMMANDS, complete_args
 from lit_vision.parsing.errors import explain, own_error
 from lit_vision.runs import LOGS, find_checkpoint, run_of
-from lit_vision.trainer.checkpoint_io import WholeCheckpointIO
+from lit_vision.trainer.checkpoint_io import AtomicCheckpointIO
 from lit_vision.trainer.errors import explain_compile_errors
-from lit_vision.trainer.profiler import NoProfiler
-from lit_vision.utils.files import explain_full_disks, make_writable
-from lit_vision.utils.log import inform
+from lit_vision.trainer.profiler import NoOpProfiler
+from lit_vision.utils.files import ensure_writable, explain_full_disks
+from lit_vision.utils.log import log_info
 
 
 class VisionCLI(LightningCLI):
@@ -121,7 +121,7 @@ class VisionCLI(LightningCLI):
         if config.get("ckpt_path") is not None:
             config.ckpt_path = str(find_checkpoint(str(config.ckpt_path), self._logs))
             read_checkpoint(config.ckpt_path)  # a broken one is refused before anything is made
-            inform(f"checkpoint {config.ckpt_path}")
+            log_info(f"checkpoint {config.ckpt_path}")
             if weights is not None:
                 config.model.init_args.weights = None  # the checkpoint has better ones
         elif self.subcommand in EVALUATING and not Path(weights or "").is_file():
@@ -153,13 +153,18 @@ class VisionCLI(LightningCLI):
             if sys.stdout.isatty():
                 callbacks.append(EpochBar())
         if options.profiler is None:
-            kwargs["profiler"] = NoProfiler()
+            kwargs["profiler"] = NoOpProfiler()
         if options.precision is None and getattr(self.model, "prefers_bfloat16", False):
             kwargs["precision"] = _fastest_precision(options.accelerator)
         if self.subcommand == "fit":
             if options.enable_model_summary is None:
                 callbacks.append(ModelSummary())
-            callbacks += [FiniteLoss(), History(), RunPage(self._dump(), self._options()), OneThreadForSmallBatches()]
+            callbacks += [
+                TerminateOnNaN(),
+                EpochLog(),
+                TensorBoardSummary(self._dump(), self._options()),
+                OneThreadForSmallBatches(),
+            ]
             if options.enable_checkpointing is not False:
                 callbacks.append(self._get(self.config_init, "checkpoint"))
             if not options.fast_dev_run and options.logger is not False:
@@ -167,14 +172,14 @@ class VisionCLI(LightningCLI):
                 callbacks.append(SaveConfigCallback(parser, self._saved_config, overwrite=True))
             plugins = _listed(options.plugins)
             if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-                kwargs["plugins"] = [WholeCheckpointIO(), *plugins]
+                kwargs["plugins"] = [AtomicCheckpointIO(), *plugins]
         else:
             kwargs["enable_checkpointing"] = False
         if self.subcommand == "test" and not options.fast_dev_run:
             tested = Path(
                 self.config[self.subcommand].ckpt_path or self.config[self.subcommand].model.init_args.weights
             )
-            make_writable(tested.parent / "report", "--ckpt_path of a copy in it")
+            ensure_writable(tested.parent / "report", "--ckpt_path of a copy in it")
             callbacks.append(TestReport(tested.parent / "report", tested.name))
         if self.subcommand == "lr-find":
             kwargs["logger"] = kwargs["enable_model_summary"] = False
@@ -243,18 +248,18 @@ class VisionCLI(LightningCLI):
         """Train, then say what came out and what can be done with it."""
         trainer, start = self.trainer, time.perf_counter()
         if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
-            make_writable(self._logs, "--trainer.default_root_dir")
+            ensure_writable(self._logs, "--trainer.default_root_dir")
         folder = Path(trainer.log_dir or "")
-        inform(f"{type(self.model).__name__} on {type(self.datamodule).__name__}, {folder}")
+        log_info(f"{type(self.model).__name__} on {type(self.datamodule).__name__}, {folder}")
         if trainer.world_size > 1:
             images = self.datamodule.batch_size * trainer.world_size
-            inform(f"{trainer.world_size} processes, a global batch of {images} images")
+            log_info(f"{trainer.world_size} processes, a global batch of {images} images")
         new = isinstance(trainer.logger, TensorBoardLogger) and not folder.exists()
         try:
             with explain_compile_errors(), explain_full_disks(folder):
                 trainer.fit(**kwargs)
-        except Stopped:
-            inform(f"\nstopped; go on with  lit-vision fit --ckpt_path {folder / 'checkpoints' / 'last.ckpt'}")
+        except TrainingInterrupted:
+            log_info(f"\nstopped; go on with  lit-vision fit --ckpt_path {folder / 'checkpoints' / 'last.ckpt'}")
             environment = getattr(trainer.strategy, "cluster_environment", None)
             if not trainer.is_global_zero and isinstance(environment, LightningEnvironment):
                 return  # a code other than 0 is a failure to Lightning, which then kills the first process
@@ -273,7 +278,7 @@ class VisionCLI(LightningCLI):
         assert isinstance(self.trainer, TuningTrainer)
         name = self.config[self.subcommand].name
         plot = self._logs / name / "lr_find.png"
-        make_writable(plot.parent, "--trainer.default_root_dir")
+        ensure_writable(plot.parent, "--trainer.default_root_dir")
         with explain_compile_errors():
             found = Finding.of(self.trainer.lr_find(**kwargs))
         if self.trainer.is_global_zero:
@@ -312,5 +317,5 @@ def _listed(given: Any) -> list[Any]:
 setattr(VisionCLI, "lr-find", VisionCLI.lr_find)  # a subcommand's method has that very name
 
 
-_OF_DATA = ("augment", "batch_size", "small_epochs", "small_size", "val_size")  # options that a table of runs compares
+_OF_DATA = ("augment", "batch_size", "crop_epochs", "crop_size", "val_size")  # options that a table of runs compares
 _NAME = f"Folder of the run below {LOGS}, by default the config's name; with --ckpt_path best or last, where to look."

@@ -7,10 +7,10 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lit_vision.errors import UserError
-from lit_vision.utils.files import remove_half_files, whole_file
+from lit_vision.utils.files import atomic_write, remove_partial_files
 
 
-class WholeCheckpointIO(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Checkpoints that are whole or absent: written beside the old one, which they replace when on the disk.
 
     Lightning's own are moved out of the folder for temporary files, which is a copy where that is on another disk.
@@ -29,8 +29,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
         torch.save(checkpoint, content)  # which hides the reason where a file cannot be written
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            remove_half_files(path)  # of a process that was killed while it wrote
-            with whole_file(path) as beside, beside.open("wb") as file:
+            remove_partial_files(path)  # of a process that was killed while it wrote
+            with atomic_write(path) as beside, beside.open("wb") as file:
                 file.write(content.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())  # else a power cut could leave the new name with nothing in it

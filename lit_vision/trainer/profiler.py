@@ -3,7 +3,7 @@ from contextlib import AbstractContextManager, nullcontext
 from lightning.pytorch.profilers import PassThroughProfiler
 
 
-class NoProfiler(PassThroughProfiler):
+class NoOpProfiler(PassThroughProfiler):
     """Profiles nothing, for less than Lightning's own: the Trainer asks forty times a step."""
 
     _nothing: AbstractContextManager[None] = nullcontext()

@@ -13,7 +13,7 @@ from typing import Any
 from lit_vision.errors import UserError
 
 
-def make_writable(root: Path, option: str = "--data.root") -> None:
+def ensure_writable(root: Path, option: str = "--data.root") -> None:
     """Create a folder if need be, and try to write in it; ``option`` names another.
 
     Raises:
@@ -38,11 +38,11 @@ def check_output(path: Path, option: str, suffix: str | None = None) -> None:
         raise UserError(f"{path} is a folder: give {option} the name of a file")
     if suffix is not None and path.suffix.lower() != suffix:
         raise UserError(f"{path} does not end in {suffix}: give {option} a name that does")
-    make_writable(path.parent, option)
+    ensure_writable(path.parent, option)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Around the writing of a file: gives the name to write to, which takes the place of ``path`` at the end.
 
     A reader, or a crash, never meets half a file. What is no regular file, such as /dev/stdout, is written directly.
@@ -90,8 +90,8 @@ def _is_full(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def remove_half_files(path: Path) -> None:
-    """Remove what :func:`whole_file` left beside ``path`` in processes that were killed; no other may be writing it."""
+def remove_partial_files(path: Path) -> None:
+    """Remove what :func:`atomic_write` left beside ``path`` in killed processes; no other may be writing it."""
     for half in path.parent.glob(_half(Path(glob.escape(path.name)), "*")):
         half.unlink(missing_ok=True)
 

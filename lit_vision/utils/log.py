@@ -8,7 +8,7 @@ _LOG = logging.getLogger("lit_vision")
 
 
 @rank_zero_only
-def inform(message: str) -> None:
+def log_info(message: str) -> None:
     """Tell the user something that is no error; once, not in every process."""
     _LOG.warning(message)
 

@@ -22,7 +22,7 @@ from lit_vision.cli import main
 from lit_vision.commands.predict import predictions
 from lit_vision.data.images import list_images
 from lit_vision.data.loader import BatchLoader
-from lit_vision.data.transforms import normalize, to_unit
+from lit_vision.data.transforms import normalize, to_float
 from lit_vision.models import SmallCNN
 from lit_vision.utils.memory import keep_freed_memory
 
@@ -89,7 +89,7 @@ def loader(splits: Path) -> dict[str, float]:
     for batch_size in (512, 4):
         start = time.perf_counter()
         for batch in batches(batch_size):
-            normalize(to_unit(batch.image), mean, std)
+            normalize(to_float(batch.image), mean, std)
         found[f"{batch_size}"] = (time.perf_counter() - start) / size
         start = time.perf_counter()
         for _ in batches(batch_size):

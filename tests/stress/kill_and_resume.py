@@ -34,7 +34,7 @@ RECIPES = {
     ),
     "whitened": (
         "--config cifar94.yaml --data ShapesDataModule --data.train_size 1300 --data.val_size 200 --data.batch_size 32 "
-        "--data.image_size 32 --data.small_epochs 2 --model.widths [8,16,16] --model.lr 0.1 --trainer.max_epochs 4"
+        "--data.image_size 32 --data.crop_epochs 2 --model.widths [8,16,16] --model.lr 0.1 --trainer.max_epochs 4"
     ),
     "feature bank": (
         "--config hymenoptera.yaml --model.arch mobilenet_v3_small --model.weights null --data ShapesDataModule "

@@ -6,7 +6,7 @@ from torchvision import datasets
 
 from lit_vision.data.datamodule import ImageDataModule, LabelledImages
 from lit_vision.data.download import downloading
-from lit_vision.utils.files import make_writable
+from lit_vision.utils.files import ensure_writable
 
 
 class CIFAR10DataModule(ImageDataModule):
@@ -41,7 +41,7 @@ class CIFAR10DataModule(ImageDataModule):
         try:
             self._read("test")
         except RuntimeError:  # torchvision's "not found or corrupted"
-            make_writable(self.root)
+            ensure_writable(self.root)
             with downloading(self.url, self.root / datasets.CIFAR10.filename):
                 self._read("test", download=True)
 

@@ -9,7 +9,7 @@ from torch.hub import download_url_to_file
 from lit_vision.data.download import downloading
 from lit_vision.data.sources.folder import ImageFolderDataModule
 from lit_vision.errors import UserError
-from lit_vision.utils.files import make_writable
+from lit_vision.utils.files import ensure_writable
 
 _FOLDER = "hymenoptera_data"
 _SHA256 = "fbc41b31d544714d18dd1230b1e2b455e1557766e13e67f9f5a7a23af7c02209"
@@ -48,7 +48,7 @@ class HymenopteraDataModule(ImageFolderDataModule):
         """Download and unpack what is not there; in one process."""
         if self.root.is_dir():
             return
-        make_writable(self.download_root)
+        ensure_writable(self.download_root)
         archive = self.download_root / f"{_FOLDER}.zip"
         with downloading(self.url, archive):
             download_url_to_file(self.url, str(archive), hash_prefix=_SHA256)

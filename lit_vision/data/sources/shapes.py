@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lit_vision.data.datamodule import ImageDataModule, LabelledImages
-from lit_vision.data.rng import draw_uniform
+from lit_vision.data.rng import random_uniform
 from lit_vision.errors import UserError
 
 # A shape is the signed distance to its outline at points x, y: negative inside, within radius 1 about the origin.
@@ -67,7 +67,7 @@ def draw_shapes(index: Tensor, image_size: int, *key: int | str) -> Tensor:
     """
 
     def draw(name: str, low: float = 0.0, high: float = 1.0) -> Tensor:
-        return (low + (high - low) * draw_uniform(index, *key, name))[:, None, None]
+        return (low + (high - low) * random_uniform(index, *key, name))[:, None, None]
 
     def colour(name: str, low: float = 0.0, high: float = 1.0) -> Tensor:
         return torch.stack([draw(f"{name} {channel}", low, high) for channel in "rgb"], 1)
@@ -89,7 +89,7 @@ def draw_shapes(index: Tensor, image_size: int, *key: int | str) -> Tensor:
     slope = draw("slope", 0, 2 * math.pi)
     back = back + 0.15 * (x * slope.cos() + y * slope.sin())[:, None]
     pixels = (index[:, None] * image_size**2 + torch.arange(image_size**2)).view(-1, image_size, image_size)
-    noise = 0.2 * (draw_uniform(pixels, *key, "noise")[:, None] - 0.5)
+    noise = 0.2 * (random_uniform(pixels, *key, "noise")[:, None] - 0.5)
     return ((front * cover + back * (1 - cover) + noise) * 255).round().clamp(0, 255).to(torch.uint8)
 
 

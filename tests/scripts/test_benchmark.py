@@ -6,7 +6,7 @@ import sys
 from statistics import median
 
 import pytest
-from conftest import REPOSITORY
+from helpers import REPOSITORY
 
 
 @pytest.fixture

@@ -131,11 +131,11 @@ def test_one_cycle_rises_and_falls_over_the_whole_run():
     assert seen[2] == 1.0 == max(seen)
     assert seen[21] == pytest.approx(0.5)
     assert seen[39] == pytest.approx(1 / 38)
-    late, _ = rates({"max_epochs": 4}, lr=1.0, schedule="one_cycle", rise=0.25)
+    late, _ = rates({"max_epochs": 4}, lr=1.0, schedule="one_cycle", warmup=0.25)
     assert late[10] == 1.0 == max(late)
     assert (late[5], late[25]) == pytest.approx((0.52, 0.5))
-    with pytest.raises(UserError, match=r"--model\.rise"):
-        small(rise=1.0)
+    with pytest.raises(UserError, match=r"--model\.warmup"):
+        small(warmup=1.0)
     assert rates({"max_steps": 20}, lr=1.0, schedule="one_cycle")[0] == pytest.approx(seen[::2])
     accumulated, _ = rates({"max_epochs": 4, "accumulate_grad_batches": 2}, lr=1.0, schedule="one_cycle")
     assert accumulated[::2] == pytest.approx(seen[::2])

@@ -1,24 +1,24 @@
 import torch
 
-from lit_vision.data.rng import draw_bits, draw_permutation, draw_uniform
+from lit_vision.data.rng import random_bits, random_permutation, random_uniform
 
 
 def test_first_draws_are_splitmix64s():
     # SplitMix64 with seed 0 gives these first three numbers (Vigna's reference implementation).
     reference = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
-    assert [bits % 2**64 for bits in draw_bits(torch.arange(1, 4)).tolist()] == reference
+    assert [bits % 2**64 for bits in random_bits(torch.arange(1, 4)).tolist()] == reference
 
 
 def test_draws_depend_on_their_key_alone():
     index = torch.tensor([5, 900, 17])
-    whole = draw_uniform(torch.arange(1000), 0, "flip", 3)
-    assert torch.equal(draw_uniform(index, 0, "flip", 3), whole[index])
+    whole = random_uniform(torch.arange(1000), 0, "flip", 3)
+    assert torch.equal(random_uniform(index, 0, "flip", 3), whole[index])
     for other in ((1, "flip", 3), (0, "rotate", 3), (0, "flip", 4)):
-        assert not torch.equal(draw_uniform(index, *other), whole[index])
+        assert not torch.equal(random_uniform(index, *other), whole[index])
 
 
 def test_uniform_is_uniform_and_keys_are_independent():
-    a, b = (draw_uniform(torch.arange(100_000), 0, "x", epoch) for epoch in (0, 1))
+    a, b = (random_uniform(torch.arange(100_000), 0, "x", epoch) for epoch in (0, 1))
     assert a.min() >= 0
     assert a.max() < 1
     counts = torch.histc(a, 100, 0, 1)
@@ -27,6 +27,6 @@ def test_uniform_is_uniform_and_keys_are_independent():
 
 
 def test_permutation():
-    order = draw_permutation(1000, 0, 0)
+    order = random_permutation(1000, 0, 0)
     assert torch.equal(order.sort().values, torch.arange(1000))
     assert (order == torch.arange(1000)).sum() < 10

@@ -75,7 +75,7 @@ def calls(model):
 @pytest.mark.parametrize(("bfloat16", "probes"), [(False, 0), (True, 2 * 4)])
 def test_each_image_passes_the_backbone_once_and_the_result_is_the_same(pictures, monkeypatch, bfloat16, probes):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bfloat16, raising=False)
-    banked, plain = transfer(), transfer(feature_bank=False)
+    banked, plain = transfer(), transfer(cache_features=False)
     seen, seen_plain = calls(banked), calls(plain)
     with_bank, without = fit(pictures, banked, 4), fit(pictures, plain, 4)
     assert sum(seen) == 24 + 14 + probes
@@ -106,7 +106,7 @@ def test_the_bank_keeps_the_result_where_bfloat16_would_not(pictures, monkeypatc
     trainer = Trainer(**QUIET)
     trainer.validate(model, data(pictures), verbose=False)
     loader = trainer.val_dataloaders
-    batch = trainer.datamodule.on_after_batch_transfer(loader.pick(torch.arange(14)), 0)
+    batch = trainer.datamodule.on_after_batch_transfer(loader.take(torch.arange(14)), 0)
     with torch.no_grad():
         exact = model.backbone(batch.image)
     error = (loader.bank - exact).norm() / exact.norm()
@@ -116,11 +116,11 @@ def test_the_bank_keeps_the_result_where_bfloat16_would_not(pictures, monkeypatc
 
 @pytest.mark.parametrize("case", ["augment", "small", "unfrozen", "off"])
 def test_no_bank_where_it_is_not_valid_and_the_log_says_so(pictures, caplog, case):
-    model = transfer(feature_bank=case != "off")
+    model = transfer(cache_features=case != "off")
     if case == "unfrozen":
         model.backbone.layer4.requires_grad_(True)
     seen = calls(model)
-    data = {"augment": {"augment": ["flip"]}, "small": {"small_epochs": 1, "small_size": 32}}.get(case, {})
+    data = {"augment": {"augment": ["flip"]}, "small": {"crop_epochs": 1, "crop_size": 32}}.get(case, {})
     fit(pictures, model, 2, **data)
     assert sum(seen) == 2 * (24 + 14) + (case == "small")  # on which the size was tried
     reasons = {
@@ -151,7 +151,7 @@ def test_plain_state_dict_loads_into_torchvisions_own_network(arch):
     size = 224 if arch == "vit_b_16" else 64
     model = TransferClassifier(arch, weights=None, class_names=["a", "b", "c"], image_size=size).eval()
     plain = models.get_model(arch, num_classes=3).eval()
-    plain.load_state_dict(model.plain_state_dict(), strict=True)
+    plain.load_state_dict(model.export_state_dict(), strict=True)
     image = torch.rand(2, 3, size, size)
     with torch.no_grad():
         torch.testing.assert_close(plain(image), model(image), atol=1e-5, rtol=0)

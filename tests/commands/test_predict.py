@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPOSITORY, metrics_in
+from helpers import REPOSITORY, metrics_in
 from PIL import Image
 
 from lit_vision.models import Classifier

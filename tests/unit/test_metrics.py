@@ -1,9 +1,9 @@
 import torch
 from lightning.pytorch import Trainer
 
-from lit_vision.callbacks.outcome import Outcome, OutcomeCollector
+from lit_vision.callbacks.outcome import PredictionCollector, Predictions
 from lit_vision.callbacks.pictures import prediction_tiles
-from lit_vision.data.batch import Batch, spread
+from lit_vision.data.batch import Batch, evenly_spaced
 from lit_vision.data.loader import BatchLoader
 from lit_vision.plots import GREEN, RED
 
@@ -16,7 +16,7 @@ def loader():
 
 def test_batches_in_any_order_become_the_split():
     source = loader()
-    collector = OutcomeCollector(source, torch.device("cpu"))
+    collector = PredictionCollector(source, torch.device("cpu"))
     chance = torch.tensor([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.9, 0.05, 0.05], [0.1, 0.8, 0.1]])
     for index in ([3, 1], [2, 0]):  # the last image is not looked at
         at = torch.tensor(index)
@@ -32,13 +32,13 @@ def test_batches_in_any_order_become_the_split():
 
 def test_tiles_have_the_images_own_labels():
     index = torch.tensor([4, 2])
-    outcome = Outcome(index, torch.tensor([1, 2]), torch.tensor([1, 0]), torch.tensor([0.75, 0.5]))
+    outcome = Predictions(index, torch.tensor([1, 2]), torch.tensor([1, 0]), torch.tensor([0.75, 0.5]))
     right, wrong = prediction_tiles(loader(), outcome, ["ant", "bee", "cow"])
     assert (right.image.unique().item(), right.lines, right.colour) == (1, ["bee 75%"], GREEN)
     assert (wrong.image.unique().item(), wrong.lines, wrong.colour) == (2, ["ant 50%", "true: cow"], RED)
 
 
 def test_spread():
-    assert spread(10, 5).tolist() == [0, 2, 4, 6, 8]
-    assert spread(3, 5).tolist() == [0, 1, 2]
-    assert spread(0, 5).tolist() == []
+    assert evenly_spaced(10, 5).tolist() == [0, 2, 4, 6, 8]
+    assert evenly_spaced(3, 5).tolist() == [0, 1, 2]
+    assert evenly_spaced(0, 5).tolist() == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import metrics_in, rows_of, same, weights
+from helpers import metrics_in, rows_of, same, weights
 
 RUNS = Path("lightning_logs/shapes")
 TWO = "--trainer.devices 2 --trainer.strategy ddp"
@@ -58,7 +58,7 @@ def test_two_processes_count_and_train_as_one_and_go_on_after_a_signal_to_one(pr
 
 def test_two_processes_train_batch_norm_though_one_has_no_image_in_the_last_step(process, cli):
     data = "--data ShapesDataModule --data.train_size 129 --data.test_size 501 --data.val_size 0 --data.batch_size 8"
-    model = "--data.small_epochs 1 --model.widths [8,16,16] --model.lr 0.1 --trainer.max_epochs 2"
+    model = "--data.crop_epochs 1 --model.widths [8,16,16] --model.lr 0.1 --trainer.max_epochs 2"
     result = process(*f"-m lit_vision fit --config cifar94.yaml {data} {model} {TWO}".split())
     assert result.code == 0, result.err
     row = rows_of(Path("lightning_logs/cifar94/version_0"))[-1]

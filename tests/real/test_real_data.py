@@ -8,7 +8,7 @@ import time
 
 import pytest
 import torch
-from conftest import REPOSITORY, metrics_in
+from helpers import REPOSITORY, metrics_in
 from torchvision import datasets
 
 from lit_vision.data import CIFAR10DataModule, ImageFolderDataModule

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPOSITORY, rows_of, same, weights
+from helpers import REPOSITORY, rows_of, same, weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lit_vision.callbacks import BestAndLast, History, epoch_log
-from lit_vision.trainer.checkpoint_io import WholeCheckpointIO
+from lit_vision.callbacks import BestAndLast, EpochLog, epoch_log
+from lit_vision.trainer.checkpoint_io import AtomicCheckpointIO
 
 RUN = Path("lightning_logs/shapes/version_0")
 TINY = "fit --config shapes.yaml --data.train_size 400 --data.val_size 100"
@@ -135,7 +135,7 @@ def test_half_files_of_killed_processes_are_removed():
     folder.mkdir(parents=True)
     for name in (".last.123.ckpt", ".best.9.ckpt", ".other.1.ckpt"):
         (folder / name).write_text("half")
-    WholeCheckpointIO().save_checkpoint({"a": torch.ones(2)}, folder / "last.ckpt")
+    AtomicCheckpointIO().save_checkpoint({"a": torch.ones(2)}, folder / "last.ckpt")
     assert {path.name for path in folder.iterdir()} == {".best.9.ckpt", ".other.1.ckpt", "last.ckpt"}
 
 
@@ -143,8 +143,8 @@ def test_a_table_that_cannot_be_written_is_one_line(cli, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(epoch_log, "whole_file", full)
-    monkeypatch.setattr(epoch_log, "draw_curves", full)
+    monkeypatch.setattr(epoch_log, "atomic_write", full)
+    monkeypatch.setattr(epoch_log, "plot_curves", full)
     result = cli(f"{TINY} --trainer.max_epochs 1")
     assert result.code == 2
     (line,) = result.err.splitlines()
@@ -172,7 +172,7 @@ def test_the_checkpoint_before_is_kept_where_weights_are_spoilt(cli, monkeypatch
         if trainer.global_step == step:
             model.layer_out.bias.data[0] = math.nan
 
-    monkeypatch.setattr(History, "on_train_batch_end", spoil)
+    monkeypatch.setattr(EpochLog, "on_train_batch_end", spoil)
     result = cli(
         "fit --ckpt_path last --trainer.max_epochs 2 --trainer.limit_val_batches 0 --checkpoint.every_n_steps 19"
     )
@@ -187,5 +187,5 @@ def test_sigterm_before_the_first_step_is_143(cli, monkeypatch):
     def terminate(self, *args):
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(History, "on_validation_end", terminate)  # the sanity check's
+    monkeypatch.setattr(EpochLog, "on_validation_end", terminate)  # the sanity check's
     assert cli(f"{TINY} --trainer.max_epochs 1").code == 143

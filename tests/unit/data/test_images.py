@@ -125,12 +125,12 @@ def test_images_of_other_sizes_need_a_size(tmp_path):
     Image.new("RGB", (5, 4)).save(tmp_path / "x.png")
     with pytest.raises(UserError, match="5x4"):
         ImageFiles([tmp_path / "x.png"], 4, resize=None)[0]
-    assert ImageFiles([tmp_path / "x.png"], 4, resize="exact")[0].shape == (3, 4, 4)
+    assert ImageFiles([tmp_path / "x.png"], 4, resize="stretch")[0].shape == (3, 4, 4)
 
 
 def test_resized_images_and_their_subset():
     images = torch.arange(3, dtype=torch.uint8)[:, None, None, None].expand(3, 3, 8, 8)
-    part = ResizedImages(images, 4, "exact").subset(torch.tensor([2, 0]))
+    part = ResizedImages(images, 4, "stretch").subset(torch.tensor([2, 0]))
     assert len(part) == 2
     assert part[0].shape == (3, 4, 4)
     assert part[0].unique().tolist() == [2]
@@ -142,11 +142,11 @@ def test_crop_is_torchvisions_resize_and_centre_crop(tmp_path):
     pixels = (smooth.clamp(0, 1) * 255).to(torch.uint8)[0]
     Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / "x.png")
     expected = TF.center_crop(TF.resize(pixels, [128], antialias=True), [112])
-    cropped = read_image(tmp_path / "x.png", 112, "crop")
+    cropped = read_image(tmp_path / "x.png", 112, "center_crop")
     assert cropped.shape == (3, 112, 112)
     assert (cropped.int() - expected.int()).abs().max() <= 2
     assert (
         read_image(tmp_path / "x.png", 112).int() - expected.int()
     ).abs().max() > 20  # the whole image looks different
-    in_memory = ResizedImages(pixels[None, :, :, 60:300], 112, "crop")[0]
+    in_memory = ResizedImages(pixels[None, :, :, 60:300], 112, "center_crop")[0]
     assert (in_memory.int() - expected.int()).abs().max() <= 2

@@ -3,13 +3,13 @@ import pytest
 import torch
 from PIL import Image
 
-from lit_vision.plots import Tile, draw_confusion, draw_grid, to_picture
+from lit_vision.plots import Tile, plot_confusion, plot_grid, to_image
 
 
 def test_a_small_image_is_enlarged_without_blur():
     image = torch.zeros(3, 2, 2, dtype=torch.uint8)
     image[0, 0, 0] = image[1, 1, 1] = 255
-    grid = np.asarray(draw_grid([Tile(image, [])]))
+    grid = np.asarray(plot_grid([Tile(image, [])]))
     shown = {tuple(colour) for colour in grid.reshape(-1, 3).tolist()}
     assert shown == {(255, 0, 0), (0, 255, 0), (0, 0, 0), (255, 255, 255)}
     assert (grid == [255, 0, 0]).all(2).sum() == 64 * 64  # a pixel of 2 is 64 of 128
@@ -19,14 +19,14 @@ def test_a_small_image_is_enlarged_without_blur():
 def test_text_is_never_cut(side):
     image = torch.zeros(3, side, side, dtype=torch.uint8)
     name = "the northern European great black-backed woodpecker"
-    short, long = (np.asarray(draw_grid([Tile(image, [line])] * 9)) for line in ("cat", name))
+    short, long = (np.asarray(plot_grid([Tile(image, [line])] * 9)) for line in ("cat", name))
     assert short.shape[1] == 8 * 140
     assert long.shape[1] <= 1200
     for grid in (short, long):  # nothing touches the edges
         assert (grid[:, 0] == 255).all()
         assert (grid[:, -1] == 255).all()
-    once = np.asarray(draw_grid([Tile(image, [name])]))
-    assert (once[140:] < 128).any(2).sum() > 3 * (np.asarray(draw_grid([Tile(image, ["cat"])]))[140:] < 128).any(
+    once = np.asarray(plot_grid([Tile(image, [name])]))
+    assert (once[140:] < 128).any(2).sum() > 3 * (np.asarray(plot_grid([Tile(image, ["cat"])]))[140:] < 128).any(
         2
     ).sum()
 
@@ -35,7 +35,7 @@ def test_text_is_never_cut(side):
 def test_a_confusion_matrix_of_any_size(classes):
     matrix = torch.eye(classes, dtype=torch.int64) * 1000
     matrix[0] = 0  # a class without images
-    picture = to_picture(draw_confusion(matrix, [f"class {number}" for number in range(classes)]))
+    picture = to_image(plot_confusion(matrix, [f"class {number}" for number in range(classes)]))
     assert isinstance(picture, Image.Image)
     assert 400 < picture.width < 2000
     assert (8, 48, 107) in {colour for _, colour in picture.getcolors(2**20)}  # the darkest of Blues: all recognised

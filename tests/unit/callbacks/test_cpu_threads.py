@@ -46,7 +46,7 @@ def test_small_batches_are_trained_in_one_thread_and_all_else_in_all(two_threads
 
 
 def test_an_epoch_of_larger_images_chooses_anew(two_threads):
-    crops = {"small_epochs": 1, "small_size": 20}
+    crops = {"crop_epochs": 1, "crop_size": 20}
     seen = fit(12, Watch(), lambda class_names: WhitenedCNN((8, 16, 16), class_names=class_names), **crops)
     assert seen == {"train": {1, 2}, "val": {2}}
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import weights
+from helpers import weights
 
 from lit_vision.errors import UserError
 from lit_vision.models import Classifier

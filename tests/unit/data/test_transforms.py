@@ -2,14 +2,24 @@ import pytest
 import torch
 import torchvision.transforms.v2.functional as TF
 
-from lit_vision.data.transforms import Draws, augment, flip, jitter, normalize, random_crop, rotate, to_unit, translate
+from lit_vision.data.transforms import (
+    KeyedRandom,
+    augment,
+    flip,
+    jitter,
+    normalize,
+    random_crop,
+    rotate,
+    to_float,
+    translate,
+)
 
 IMAGE = torch.rand(64, 3, 16, 24, generator=torch.Generator().manual_seed(0))
 INDEX = torch.arange(64)
 
 
 def fixed(**draws):
-    """Draws that are chosen instead of random: for each name a value, the same for all images."""
+    """KeyedRandom that are chosen instead of random: for each name a value, the same for all images."""
     return lambda name: torch.full((64,), draws[name])
 
 
@@ -52,9 +62,9 @@ def test_crop_takes_a_square_from_any_place():
     assert torch.equal(random_crop(IMAGE, fixed(crop_down=0.0, crop_right=0.99), 10), IMAGE[:, :, :10, 14:])
     assert torch.equal(random_crop(IMAGE, fixed(crop_down=0.5, crop_right=0.0), 16), IMAGE[:, :, :, :16])
     numbered = torch.arange(9.0).reshape(1, 1, 3, 3).expand(900, 3, 3, 3)
-    pixels = random_crop(numbered, Draws(torch.arange(900), 0, 0), 1)
+    pixels = random_crop(numbered, KeyedRandom(torch.arange(900), 0, 0), 1)
     assert torch.bincount(pixels[:, 0].flatten().long(), minlength=9).min() > 70  # of 100 expected
-    assert random_crop(IMAGE[:0], Draws(INDEX[:0], 0, 0), 10).shape == (0, 3, 10, 10)
+    assert random_crop(IMAGE[:0], KeyedRandom(INDEX[:0], 0, 0), 10).shape == (0, 3, 10, 10)
 
 
 def test_rotate_is_torchvisions():
@@ -87,4 +97,4 @@ def test_draws_are_per_image_and_do_not_depend_on_the_batch(name):
 def test_normalisation_is_the_notebooks():
     image = torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 3, 1, 1)
     half = torch.full((3, 1, 1), 0.5)
-    assert normalize(to_unit(image), half, half).flatten().tolist() == pytest.approx([-1, 1 / 255, 1], abs=1e-6)
+    assert normalize(to_float(image), half, half).flatten().tolist() == pytest.approx([-1, 1 / 255, 1], abs=1e-6)

@@ -102,6 +102,6 @@ def test_batches_are_made_on_the_device_that_holds_the_images():
     batches = list(loader)
     assert {tensor.device.type for batch in batches for tensor in batch} == {"meta"}
     assert [len(batch.label) for batch in batches] == [4, 4, 4, 4, 4, 3]
-    assert loader.pick(torch.tensor([3])).image.device.type == "cpu"
+    assert loader.take(torch.tensor([3])).image.device.type == "cpu"
     streamed = next(iter(BatchLoader(Slow(IMAGES), LABELS, 4, seed=0, device="meta")))
     assert streamed.image.device.type == "cpu"

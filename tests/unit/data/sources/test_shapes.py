@@ -53,12 +53,10 @@ def test_batches_are_normalised_and_have_channels_last_in_memory():
 
 
 def test_small_epochs_crop_training_images_and_no_others():
-    data = ShapesDataModule(
-        train_size=20, test_size=10, val_size=0, batch_size=5, small_epochs=2, small_size=24, seed=0
-    )
+    data = ShapesDataModule(train_size=20, test_size=10, val_size=0, batch_size=5, crop_epochs=2, crop_size=24, seed=0)
     data.setup("fit")
     raw = next(iter(data.train_dataloader()))
-    sides = [data.prepared(raw, epoch).image.shape[-1] for epoch in (0, 1, 2, None)]
+    sides = [data.preprocess(raw, epoch).image.shape[-1] for epoch in (0, 1, 2, None)]
     assert sides == [24, 24, 32, 32]
-    assert torch.equal(data.prepared(raw, 2).image, data.on_after_batch_transfer(raw, 0).image)
-    assert data.prepared(raw, 0).image.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(data.preprocess(raw, 2).image, data.on_after_batch_transfer(raw, 0).image)
+    assert data.preprocess(raw, 0).image.is_contiguous(memory_format=torch.channels_last)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import metrics_in, rows_of
+from helpers import metrics_in, rows_of
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import nn
 
-from lit_vision.callbacks import RunPage
+from lit_vision.callbacks import TensorBoardSummary
 from lit_vision.models import SmallCNN
 
 QUICK = "--data.train_size 300 --data.val_size 100 --data.test_size 100 --trainer.accelerator cpu --trainer.max_epochs"
@@ -92,7 +92,7 @@ def test_drawing_the_graph_leaves_the_network_as_it_was(tmp_path):
 
     model = Normed()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    page = RunPage("config: 1", {"lr": 1.0})
+    page = TensorBoardSummary("config: 1", {"lr": 1.0})
     model.trainer = Trainer(logger=TensorBoardLogger(tmp_path), accelerator="cpu")
     page.on_train_start(model.trainer, model)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

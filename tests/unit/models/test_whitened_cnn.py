@@ -45,9 +45,9 @@ def test_the_network_of_the_paper_and_its_smallest_image():
         small(image_size=16)
     with pytest.raises(UserError, match=r"--model\.widths"):
         WhitenedCNN(widths=(0, 1, 1))
-    with pytest.raises(UserError, match=r"small_size 16 .*--data\.small_size to 17"):
-        small().check_small_size(16)
-    small().check_small_size(17)
+    with pytest.raises(UserError, match=r"crop_size 16 .*--data\.crop_size to 17"):
+        small().check_crop_size(16)
+    small().check_crop_size(17)
 
 
 def test_convolutions_start_as_the_identity():
@@ -57,7 +57,7 @@ def test_convolutions_start_as_the_identity():
 
 
 def test_biases_of_batch_norm_learn_faster_and_decay_as_fast():
-    model = small(lr=0.5, weight_decay=0.01, bias_lr=10.0)
+    model = small(lr=0.5, weight_decay=0.01, bias_lr_scale=10.0)
     rest, biases = model.configure_optimizers().param_groups
     assert (rest["lr"], biases["lr"]) == (0.5, 5.0)
     assert rest["lr"] * rest["weight_decay"] == pytest.approx(biases["lr"] * biases["weight_decay"])
@@ -68,13 +68,13 @@ def test_biases_of_batch_norm_learn_faster_and_decay_as_fast():
 
 
 def test_filters_come_from_the_training_images_once_and_stay(tmp_path):
-    changes = {"augment": ["translate"], "small_epochs": 1, "small_size": 20}  # which the filters do not see
+    changes = {"augment": ["translate"], "crop_epochs": 1, "crop_size": 20}  # which the filters do not see
     data = ShapesDataModule(batch_size=50, train_size=300, test_size=50, val_size=50, seed=0, **changes)
     model = small(lr=0.1)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     trainer = Trainer(max_epochs=1, enable_model_summary=False, **quiet)
     trainer.fit(model, data)
-    image = data.train_dataloader().pick(torch.arange(250)).image / 255 * 2 - 1
+    image = data.train_dataloader().take(torch.arange(250)).image / 255 * 2 - 1
     torch.testing.assert_close(model.whiten.weight, whitening_filters(image), atol=1e-4, rtol=1e-4)
     assert not any(norm.weight.requires_grad for norm in model.modules() if isinstance(norm, torch.nn.BatchNorm2d))
     trainer.save_checkpoint(tmp_path / "x.ckpt")
@@ -91,7 +91,7 @@ def test_the_first_epochs_train_on_crops_in_a_run_that_goes_on_too(tmp_path):
             return super().step(batch, stage)
 
     data = ShapesDataModule(
-        batch_size=50, train_size=150, test_size=50, val_size=50, seed=0, small_epochs=2, small_size=24
+        batch_size=50, train_size=150, test_size=50, val_size=50, seed=0, crop_epochs=2, crop_size=24
     )
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     trainer = Trainer(max_epochs=1, enable_model_summary=False, **quiet)
@@ -108,14 +108,14 @@ def test_trying_a_size_changes_no_statistics_and_no_modes():
     model.blocks[1].norm1.eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
-    model.check_small_size(24)
+    model.check_crop_size(24)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert [module.training for module in model.modules()] == modes
 
 
 @pytest.mark.parametrize(("length", "said"), [("max_epochs 2", False), ("max_epochs 1", True), ("max_steps 3", True)])
 def test_a_word_where_no_epoch_trains_on_whole_images(cli, length, said):
-    data = "--data ShapesDataModule --data.train_size 200 --data.val_size 50 --data.batch_size 50 --data.small_epochs 1"
+    data = "--data ShapesDataModule --data.train_size 200 --data.val_size 50 --data.batch_size 50 --data.crop_epochs 1"
     result = cli(f"fit --config cifar94.yaml {data} --model.widths [8,16,16] --trainer.{length}")
     assert result.code == 0, result.err
     assert ("no epoch trains on whole images" in result.out) == said
@@ -127,12 +127,12 @@ def test_filters_of_a_set_sorted_by_class_are_of_all_classes(tmp_path):
     class Loader:
         labels = torch.arange(10).repeat_interleave(1000)
 
-        def pick(self, index):
+        def take(self, index):
             picked.append(index)
             return
 
     trainer = SimpleNamespace(train_dataloader=Loader(), datamodule=SimpleNamespace(image_size=64))
-    trainer.datamodule.prepared = lambda batch: SimpleNamespace(image=None)
+    trainer.datamodule.preprocess = lambda batch: SimpleNamespace(image=None)
     _training_images(trainer)
     assert torch.bincount(Loader.labels[picked[0]]).tolist() == [125] * 10
 
@@ -147,7 +147,7 @@ def test_a_schedule_and_a_checkpoint_keep_the_ratio_of_the_learning_rates(tmp_pa
 
     data = ShapesDataModule(batch_size=50, train_size=300, test_size=50, val_size=50, seed=0)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
-    options = {"widths": (8, 16, 16), "bias_lr": 10.0, "weight_decay": 0.01, "schedule": "one_cycle"}
+    options = {"widths": (8, 16, 16), "bias_lr_scale": 10.0, "weight_decay": 0.01, "schedule": "one_cycle"}
     trainer = Trainer(max_epochs=1, enable_model_summary=False, **quiet)
     trainer.fit(Watched(lr=0.1, **options), data)
     trainer.save_checkpoint(tmp_path / "x.ckpt")

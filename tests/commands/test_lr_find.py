@@ -52,11 +52,11 @@ def test_the_search_sees_whole_images_alone(tmp_path):
             sides.add(batch.image.shape[-1])
             return super().training_step(batch, batch_idx)
 
-    crops = {"small_epochs": 2, "small_size": 20}
+    crops = {"crop_epochs": 2, "crop_size": 20}
     data = ShapesDataModule(train_size=100, test_size=20, val_size=20, batch_size=16, seed=0, **crops)
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
     TuningTrainer(max_epochs=-1, default_root_dir=tmp_path, **quiet).lr_find(
         Watched((8, 16, 16)), data, num_training=20
     )
     assert sides == {32}
-    assert data.small_epochs == 2
+    assert data.crop_epochs == 2

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from conftest import metrics_in, rows_of, same, weights
+from helpers import metrics_in, rows_of, same, weights
 
 from lit_vision.models import Classifier
 
