@@ -16,7 +16,7 @@ from helpers import REPOSITORY, metrics_in, rows_of, same, weights
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import lit_vision.commands  # noqa: F401  # first, or the two import each other
+import lit_vision.commands  # noqa: F401
 from lit_vision.parsing import vision_cli
 from lit_vision.parsing.arguments import find_config
 

@@ -1,0 +1,85 @@
+"""Every use of what Lightning, jsonargparse and torch keep private, in one place: an upgrade means reading this file.
+
+Each is needed because there is no public way. Checked with lightning 2.6.6, jsonargparse 4.53.0 and torch 2.14.1.
+"""
+
+import os
+import signal
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from typing_extensions import override
+
+
+class FastHookNames(LightningModule):
+    """A LightningModule that stores the name of the running hook directly.
+
+    Lightning assigns ``_current_fx_name`` before and after each hook, some twenty times a step. ``nn.Module`` looks
+    through its parameters, buffers and submodules at each assignment, which is measurable in steps of a few images.
+    """
+
+    @override
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+
+class CachedStateKey(Callback):
+    """A callback whose ``state_key`` is computed once; Lightning asks for it at each hook, and ModelCheckpoint's is slow.
+
+    A subclass calls :meth:`cache_state_key` at the end of its ``__init__``.
+    """
+
+    _cached_state_key: str | None = None
+
+    def cache_state_key(self) -> None:
+        """Compute the key from the options as they are now."""
+        self._cached_state_key = super().state_key
+
+    @property
+    @override
+    def state_key(self) -> str:
+        return self._cached_state_key or super().state_key
+
+
+def count_interrupted_epochs_once(trainer: Trainer) -> None:
+    """Let a run with ``max_steps`` resume like one with ``max_epochs``.
+
+    With ``max_steps``, Lightning takes an epoch that ended at a checkpoint for a finished one, and counts it twice
+    (``_FitLoop.reset``, ``_iteration_based_training``).
+    """
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+
+
+def kill_other_processes(trainer: Trainer) -> None:
+    """End the processes that this one launched: after an error in one, the others wait for it forever.
+
+    ``kill`` is a method of Lightning's private launchers.
+    """
+    launcher = trainer.strategy.launcher
+    if launcher is not None:
+        launcher.kill(signal.SIGKILL)
+
+
+def launched_by_lightning(trainer: Trainer) -> bool:
+    """Whether Lightning started the other processes itself, rather than torchrun or SLURM.
+
+    Only strategies of several processes have a ``cluster_environment``; the base class does not declare it.
+    """
+    return isinstance(getattr(trainer.strategy, "cluster_environment", None), LightningEnvironment)
+
+
+def global_seed() -> int:
+    """The seed of ``seed_everything``, which Lightning keeps in the environment only; 0 if it was not called."""
+    return int(os.environ.get("PL_GLOBAL_SEED", 0))
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether this processor has AVX-512 bf16 instructions; False where torch cannot tell."""
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return supported is not None and bool(supported())
