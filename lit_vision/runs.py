@@ -2,8 +2,12 @@
 
 import glob
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lit_vision.errors import UserError
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer  # which takes seconds to import
 
 LOGS = "lightning_logs"
 
@@ -45,3 +49,10 @@ def run_of(checkpoint: Path) -> Path | None:
     if folder.name != "checkpoints" or not (run / "config.yaml").is_file():
         return None
     return run.relative_to(Path.cwd()) if run.is_relative_to(Path.cwd()) else run
+
+
+def run_folder(trainer: "Trainer") -> Path | None:
+    """The folder for the files of the trainer's run; None on all ranks but the first, and without a logger of files."""
+    if trainer.is_global_zero and trainer.loggers and (folder := trainer.loggers[0].log_dir):
+        return Path(folder)
+    return None

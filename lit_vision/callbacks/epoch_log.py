@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from lit_vision.callbacks.progress import print_line
 from lit_vision.plots import plot_curves
+from lit_vision.runs import run_folder
 from lit_vision.utils.files import atomic_write
 
 Row = dict[str, float]
@@ -94,13 +95,6 @@ class EpochLog(Callback):
     def _draw(self, trainer: Trainer) -> None:
         if self.rows and (folder := run_folder(trainer)):
             plot_curves(self.rows, folder / "curves.png")
-
-
-def run_folder(trainer: Trainer) -> Path | None:
-    """Where a run's files go: None on all processes but the first, and where nothing is logged to files."""
-    if trainer.is_global_zero and trainer.loggers and (folder := trainer.loggers[0].log_dir):
-        return Path(folder)
-    return None
 
 
 def _line(row: Row, max_epochs: int | None) -> str:
