@@ -1,10 +1,11 @@
-"""The command line of ``lit-vision``, ``python -m lit_vision`` and the scripts: exit codes and error lines."""
+"""The command line of ``lit-vision``, ``python -m lit_vision`` and the scripts: exit codes and one-line errors."""
 
+import difflib
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 
+from lit_vision.commands import COMMANDS, run_command
 from lit_vision.errors import TrainingInterrupted, UserError
 
 
@@ -12,41 +13,77 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run a command line.
 
     Args:
-        args: the words after the program's name; by default those of this process.
+        args: the words after the program's name; by default, those of this process.
 
     Returns:
-        The exit code: 0, 2 for what the user can mend (one line on stderr; $LIT_VISION_DEBUG=1 shows the traceback),
-        130 after Ctrl-C, 143 after SIGTERM.
+        The exit code: 0 for success; 1 if predict could not read an image; 2 for an error that the user can fix, which
+        is printed as one line on stderr ($LIT_VISION_DEBUG=1 shows its traceback); 130 after Ctrl-C; 141 if the reader
+        of the output is gone; 143 after SIGTERM.
     """
     try:
-        _run(list(sys.argv[1:] if args is None else args))
+        code = _run(list(sys.argv[1:] if args is None else args)) or 0
+        sys.stdout.flush()  # here, so that an error is caught below
+        return code
     except UserError as error:
         if os.environ.get("LIT_VISION_DEBUG") == "1":
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except TrainingInterrupted as stopped:
-        return 128 + stopped.signum
+    except TrainingInterrupted as interrupted:
+        return 128 + interrupted.signum
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # the reader of our output, such as head, is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more when it ends
+        return 141  # 128 + SIGPIPE
     except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # which the Trainer turns into exit code 1
-            return 130
-        if type(error).__name__ == "SIGTERMException":  # Lightning's, before the first step
+        return _exit_code(error)
+
+
+def _run(words: list[str]) -> int | None:
+    name, *rest = words or ["--help"]
+    if name in ("-h", "--help"):
+        print(help_page())
+        return 0 if words else _no_command()
+    if name in ("-V", "--version"):
+        from lit_vision import __version__
+
+        print(f"lit-vision {__version__}")
+        return 0
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        meant = f" (did you mean {close[0]}?)" if close else ""
+        raise UserError(f"invalid choice: {name!r} is not a command{meant}: choose from {', '.join(COMMANDS)}")
+    if (folder := os.getcwd()) not in sys.path:  # for the user's own classes; last, so that it hides nothing
+        sys.path.append(folder)
+    return run_command(name, rest)
+
+
+def help_page() -> str:
+    """The page that ``lit-vision --help`` prints."""
+    commands = "\n".join(f"  {name:<10}{command.summary}" for name, command in COMMANDS.items())
+    return f"""usage: lit-vision COMMAND [options]
+
+Train, test and use image classifiers.
+
+commands:
+{commands}
+
+options:
+  -h, --help     Show this page; `lit-vision COMMAND --help` shows the options of a command.
+  -V, --version  Show the version."""
+
+
+def _no_command() -> int:
+    raise UserError(f"no command was given: use one of {', '.join(COMMANDS)}")
+
+
+def _exit_code(error: SystemExit) -> int:
+    if isinstance(error.__context__, KeyboardInterrupt):  # after Ctrl-C, the Trainer itself exits with 1
+        return 130
+    if "lightning" in sys.modules:
+        from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+        if isinstance(error, SIGTERMException):  # raised before the first step
             return 143
-        return error.code if isinstance(error.code, int) else 1
-    return 0
-
-
-def _run(args: list[str]) -> None:
-    try:
-        from lit_vision.commands import run  # not at the top: a broken torch must end in a line, not a traceback
-    except (ImportError, OSError, RuntimeError) as error:
-        if "torchvision" not in str(error):
-            raise
-        builds = " and ".join(f"{name} {metadata.version(name)}" for name in ("torch", "torchvision"))
-        raise UserError(
-            f"{builds} do not fit each other ({error}): install a matching pair with "
-            "pip install --upgrade --force-reinstall torch torchvision"
-        ) from error
-    run(args)
+    return error.code if isinstance(error.code, int) else 0 if error.code is None else 1

@@ -1,19 +1,35 @@
 class UserError(Exception):
-    """Something that the user can mend.
+    """An error that the user can fix.
 
-    The message is one line that names the culprit and the remedy; the command line prints it and exits with 2.
+    The message is one line that names the culprit and the remedy. The command line prints it and exits with 2.
     """
 
 
 class TrainingInterrupted(BaseException):
-    """A signal asked the run to stop, and it did, with last.ckpt written.
+    """A signal ended the training, and last.ckpt was written.
 
-    Not an Exception, so that nothing between the training loop and the command line handles it as a failure.
+    It derives from BaseException, so that nothing between training loop and command line takes it for a failure.
 
     Args:
-        signum: of the signal.
+        signum: the number of the signal, such as ``signal.SIGTERM``.
     """
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
         self.signum = signum
+
+
+def check_at_least(least: float, group: str, **options: float | None) -> None:
+    """Check the lower bound of options.
+
+    Args:
+        least: the smallest allowed value.
+        group: the part of the options' names on the command line before the dot: model, data, checkpoint or pictures.
+        options: values by name; None is allowed.
+
+    Raises:
+        UserError: a value is below ``least``, or NaN.
+    """
+    for name, value in options.items():
+        if value is not None and not value >= least:
+            raise UserError(f"{name} {value} is below {least}: set --{group}.{name} to at least {least}")

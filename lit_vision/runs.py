@@ -1,4 +1,4 @@
-"""Where runs stand on disk: lightning_logs/NAME/version_N/, with config.yaml and checkpoints/ in it."""
+"""The files of a run, in lightning_logs/NAME/version_N: config.yaml, metrics.csv, checkpoints/ and more."""
 
 import glob
 from pathlib import Path
@@ -7,31 +7,43 @@ from typing import TYPE_CHECKING
 from lit_vision.errors import UserError
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer  # which takes seconds to import
+    from lightning.pytorch import Trainer  # its import takes seconds
 
 LOGS = "lightning_logs"
+CONFIG = "config.yaml"
+CHECKPOINTS = "checkpoints"
+LAST = "last.ckpt"
+METRICS = "metrics.csv"
+CURVES = "curves.png"
+REPORT = "report"
+LR_FIND = "lr_find.png"
+
+
+def logs_folder(default_root_dir: str | Path | None) -> Path:
+    """The folder of all runs below the Trainer's ``default_root_dir``; by default, below the working folder."""
+    return Path(default_root_dir or ".") / LOGS
 
 
 def find_checkpoint(which: str, logs: Path, name: str | None = None) -> Path:
-    """The file that ``--ckpt_path`` means.
+    """Find the file that ``--ckpt_path`` means.
 
     Args:
-        which: a path, or best or last of the newest run.
+        which: the path of a checkpoint, or best or last for that of the newest run.
         logs: the folder of all runs.
-        name: consider only runs of that name.
+        name: the name of the runs to look in; None for all runs.
 
     Raises:
-        UserError: there is no such file.
+        UserError: the checkpoint does not exist.
     """
     if which not in ("best", "last"):
         if not Path(which).is_file():
-            raise UserError(f"there is no checkpoint {which}: give --ckpt_path a file, best or last")
+            raise UserError(f"there is no checkpoint {which}: set --ckpt_path to a file, best or last")
         return Path(which)
     pattern = glob.escape(name) if name else "*"
-    newest = max(logs.glob(f"{pattern}/version_*/checkpoints/last.ckpt"), key=_time, default=None)
+    newest = max(logs.glob(f"{pattern}/version_*/{CHECKPOINTS}/{LAST}"), key=_time, default=None)
     if newest is None:
         runs = f"{logs}/{name}" if name else logs
-        raise UserError(f"there is no finished epoch of any run in {runs}: train first, or give --ckpt_path a file")
+        raise UserError(f"no run in {runs} has a checkpoint: train first, or set --ckpt_path to a file")
     checkpoint = newest.with_name(f"{which}.ckpt")
     if not checkpoint.is_file():
         raise UserError(f"there is no {checkpoint}: use --ckpt_path last")
@@ -43,16 +55,16 @@ def _time(path: Path) -> tuple[float, str]:
 
 
 def run_of(checkpoint: Path) -> Path | None:
-    """The run's folder that a checkpoint stands in, None if it was moved out of one."""
+    """The folder of the run that a checkpoint belongs to; None if the checkpoint was moved out of its run."""
     folder = checkpoint.absolute().parent
     run = folder.parent
-    if folder.name != "checkpoints" or not (run / "config.yaml").is_file():
+    if folder.name != CHECKPOINTS or not (run / CONFIG).is_file():
         return None
     return run.relative_to(Path.cwd()) if run.is_relative_to(Path.cwd()) else run
 
 
 def run_folder(trainer: "Trainer") -> Path | None:
-    """The folder for the files of the trainer's run; None on all ranks but the first, and without a logger of files."""
+    """The folder for the files of the trainer's run; None on all ranks but the first, or if no logger writes files."""
     if trainer.is_global_zero and trainer.loggers and (folder := trainer.loggers[0].log_dir):
         return Path(folder)
     return None

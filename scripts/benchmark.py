@@ -1,6 +1,7 @@
 """Measure lit-vision against plain PyTorch loops: python scripts/benchmark.py [--data DIR] [--quick].
 
-Both take turns, each time in a process of its own, so that a machine's moods hit them alike. What counts are medians.
+Both take turns, each time in a process of its own, so that a change of the machine's speed affects them alike. The
+table shows medians.
 """
 
 import argparse
@@ -20,15 +21,15 @@ from typing import Any, NamedTuple
 
 
 class Options(NamedTuple):
-    """How much is measured.
+    """Amounts to measure.
 
     Attributes:
-        rounds: turns of each.
-        steps: of notebook 1.
-        cifar: its images of each class in train; in val a fifth of that.
-        pictures: of notebook 2, of each class in train and in val.
-        photos: to predict.
-        target: whether to train until notebook 1's accuracy is reached.
+        rounds: number of turns of each side.
+        steps: number of training steps of notebook 1.
+        cifar: number of CIFAR-10 images of each class for training; validation takes a fifth of it.
+        pictures: number of images of each class in notebook 2, for training and for validation.
+        photos: number of images to predict.
+        target: True to train until notebook 1's accuracy is reached.
     """
 
     rounds: int
@@ -41,17 +42,17 @@ class Options(NamedTuple):
 
 FULL = Options(rounds=3, steps=12_500, cifar=5000, pictures=1000, photos=10_000, target=True)
 QUICK = Options(rounds=1, steps=1500, cifar=600, pictures=15, photos=500, target=False)
-_EPOCHS = 5  # of notebook 2
+_EPOCHS = 5  # in notebook 2
 
 
 class Data(NamedTuple):
-    """Where the images are.
+    """Options, files and folders of the images.
 
     Attributes:
-        cifar: the options of lit-vision that read CIFAR-10, or something of its size.
-        splits: file with its images and labels, for the loops that are not lit-vision's.
+        cifar: options with which lit-vision reads CIFAR-10, or images of its size.
+        splits: file with the same images and their labels, for the plain loops.
         ants_bees: folder with train/CLASS/* and val/CLASS/*.
-        photos: folder with CLASS/*, to predict.
+        photos: folder with CLASS/*, the images to predict.
     """
 
     cifar: list[str]
@@ -61,14 +62,14 @@ class Data(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A line of the table: figures of every round.
+    """A line of the table, with the figures of every round.
 
     Attributes:
-        case: what is measured.
-        unit: of the figures; of images/s more is better, of all else less.
-        plain: by the notebooks' loop, if it does such a thing.
-        ours: by lit-vision.
-        bare: by the bare loop, where there is one.
+        case: name of the measurement.
+        unit: unit of the figures; more is better for images/s, less for all others.
+        plain: figures of the notebooks' loop; empty if it has none.
+        ours: figures of lit-vision.
+        bare: figures of the bare loop; empty if it has none.
     """
 
     case: str
@@ -79,7 +80,7 @@ class Row(NamedTuple):
 
     @property
     def speedup(self) -> float | None:
-        """How many times as fast as the notebooks' loop."""
+        """Speed of lit-vision as a multiple of the notebooks' loop; None if that has no figures."""
         if not self.plain:
             return None
         ratio = median(self.plain) / median(self.ours)
@@ -98,19 +99,19 @@ with open(result, "wb") as file:
 def alone(module: str, function: str, *arguments: Any) -> Any:
     """Call a function of a module in a new process.
 
-    Not by multiprocessing, which would also change how the loaders in there start their workers.
+    It does not use multiprocessing, which would change how the loaders in the function start their workers.
     """
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result"
         call = pickle.dumps((module, function, arguments, str(result)))
         paths = [str(Path(__file__).resolve().parent), os.environ.get("PYTHONPATH")]
-        path = os.pathsep.join(filter(None, paths))  # an empty one would be the current folder
+        path = os.pathsep.join(filter(None, paths))  # an empty path would be the current folder
         subprocess.run([sys.executable, "-c", _CALL], input=call, env={**os.environ, "PYTHONPATH": path}, check=True)
         return pickle.loads(result.read_bytes())
 
 
 def measure(data: Data, options: Options) -> list[Row]:
-    """Take turns with every case."""
+    """Measure every case on both sides in turns."""
     plain, ours = "bench.plain", "bench.ours"
     turns: list[tuple[str, str, tuple[Any, ...]]] = [
         (plain, "notebook_1", (data.splits, options.steps)),
@@ -123,6 +124,8 @@ def measure(data: Data, options: Options) -> list[Row]:
         (ours, "loader", (data.splits,)),
         (plain, "predict", (data.photos,)),
         (ours, "predict", (data.photos,)),
+        (plain, "beside", (data.splits,)),
+        (ours, "beside", (data.cifar,)),
         (plain, "start", ()),
         (ours, "start", ()),
     ]
@@ -151,6 +154,9 @@ def measure(data: Data, options: Options) -> list[Row]:
         row("the loader alone, batches of 512", "images/s", "loader", "alone 512"),
         row("the loader alone, a batch of 4", "ms", "loader", "alone 4"),
         row("predict", "images/s", "predict", "files"),
+        row("a step in batches of 32, alone", "ms", "beside", "0"),
+        row("a step in batches of 32, beside a busy process", "ms", "beside", "1"),
+        row("a step in batches of 32, beside four busy processes", "ms", "beside", "4"),
         row("start of the process to the first batch", "s", "start", "first batch"),
     ]
     if options.target:
@@ -161,7 +167,7 @@ def measure(data: Data, options: Options) -> list[Row]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The medians, and how they compare."""
+    """Format the medians and their ratios as a table."""
 
     def cell(figures: Sequence[float], unit: str) -> str:
         return f"{median(figures):,.{0 if unit == 'images/s' else 2}f} {unit}" if figures else ""
@@ -176,7 +182,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What it runs on, and in which versions."""
+    """Describe the machine, and the versions of Python and the packages."""
     import torch
 
     info = Path("/proc/cpuinfo")
@@ -192,12 +198,18 @@ def machine() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, print the table, write the JSON."""
+    """Measure, print the table and write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="folder with hymenoptera_data and cifar-10-batches-py or cifar10/")
-    parser.add_argument("--quick", action="store_true", help="one short round, in less than two minutes")
-    parser.add_argument("--rounds", type=int, help="turns of each")
-    parser.add_argument("--output", type=Path, default=Path("benchmark.json"), help="the figures of every round")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="folder with hymenoptera_data and either cifar-10-batches-py or cifar10/; by default, images are made",
+    )
+    parser.add_argument("--quick", action="store_true", help="run one short round, in less than two minutes")
+    parser.add_argument("--rounds", type=int, help="number of turns of each side; by default, 3, or 1 with --quick")
+    parser.add_argument(
+        "--output", type=Path, default=Path("benchmark.json"), help="JSON file for the figures of every round"
+    )
     args = parser.parse_args()
     options = QUICK if args.quick else FULL._replace(target=args.data is not None)  # drawn shapes are too easy
     options = options._replace(rounds=args.rounds or options.rounds)

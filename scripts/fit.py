@@ -1,4 +1,4 @@
-"""Train: python scripts/fit.py --config cifar.yaml is lit-vision fit --config cifar.yaml."""
+"""The command ``lit-vision fit`` as a script: python scripts/fit.py --config cifar.yaml."""
 
 import sys
 

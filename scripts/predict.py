@@ -1,4 +1,4 @@
-"""Say what is on pictures: python scripts/predict.py --ckpt_path best --images FOLDER is lit-vision predict ..."""
+"""The command ``lit-vision predict`` as a script: python scripts/predict.py --ckpt_path best --images FOLDER."""
 
 import sys
 

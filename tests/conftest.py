@@ -1,6 +1,6 @@
 import http.server
 import os
-import subprocess
+import shutil
 import sys
 import threading
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tests run in parallel, one for each core
 
 import pytest
-from helpers import Result
+from helpers import Result, run
 from PIL import Image
 
 
@@ -17,6 +17,7 @@ from PIL import Image
 def _own_folder(tmp_path, monkeypatch):
     """Every test runs in an empty folder, with none of the caller's settings."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())  # the command line appends the folder, for classes in it
     for name in ("LIT_VISION_DATA", "LIT_VISION_DEBUG", "PL_GLOBAL_SEED"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PL_SEED_WORKERS", "0")
@@ -32,6 +33,30 @@ def cli(capfd) -> Callable[..., Result]:
         os.environ.pop("PL_GLOBAL_SEED", None)
         code = main([*line.split(), *more])
         return Result(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def _fits() -> dict[str, tuple[Path, Result]]:
+    return {}
+
+
+@pytest.fixture
+def fitted(cli, _fits, tmp_path_factory) -> Callable[[str], Result]:
+    """Like ``cli``, for the fit that a test starts from: the first test runs it, the others get a copy of its files."""
+
+    def run(line: str) -> Result:
+        logs = Path("lightning_logs")
+        assert not logs.exists()
+        if line in _fits:
+            shutil.copytree(_fits[line][0], logs)
+        else:
+            result = cli(line)
+            assert result.code == 0, result.err
+            _fits[line] = tmp_path_factory.mktemp("fit") / "lightning_logs", result
+            shutil.copytree(logs, _fits[line][0])
+        return _fits[line][1]
 
     return run
 
@@ -63,19 +88,7 @@ def interrupted(cli, monkeypatch) -> Callable[..., Result]:
 @pytest.fixture
 def process() -> Callable[..., Result]:
     """Run Python with the given words in a process of its own."""
-
-    def run(*words: str, **env: str) -> Result:
-        done = subprocess.run(
-            [sys.executable, *words],
-            capture_output=True,
-            text=True,
-            env={**os.environ, **env},
-            timeout=120,
-            check=False,
-        )
-        return Result(done.returncode, done.stdout, done.stderr)
-
-    return run
+    return lambda *words, **env: run([sys.executable, *words], **env)
 
 
 @pytest.fixture

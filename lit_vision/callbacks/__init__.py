@@ -1,4 +1,4 @@
-"""What a run shows and writes."""
+"""Callbacks that watch a run: they write checkpoints, metrics, pictures and reports, and stop it if necessary."""
 
 from lit_vision.callbacks.checkpoint import BestAndLast
 from lit_vision.callbacks.cpu_threads import OneThreadForSmallBatches
@@ -7,7 +7,7 @@ from lit_vision.callbacks.finite_loss import TerminateOnNaN
 from lit_vision.callbacks.pictures import Pictures
 from lit_vision.callbacks.progress import EpochBar
 from lit_vision.callbacks.report import TestReport
-from lit_vision.callbacks.run_page import TensorBoardSummary
+from lit_vision.callbacks.tensorboard import TensorBoardSummary
 
 __all__ = [
     "BestAndLast",

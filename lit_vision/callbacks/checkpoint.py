@@ -1,132 +1,112 @@
-import signal
-import threading
+"""The two checkpoints of a run, best.ckpt and last.ckpt, and the end of a run that was asked to stop."""
+
 import time
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.types import STEP_OUTPUT
+from typing_extensions import override
 
+from lit_vision.callbacks.signals import SignalWatch
 from lit_vision.errors import TrainingInterrupted, UserError
+from lit_vision.runs import LAST
+from lit_vision.utils.lightning_compat import CachedStateKey, count_interrupted_epochs_once
 
 _SAVE_INTERVAL = 1.0  # seconds
-_EVERY = 10  # steps after which several processes ask each other whether to stop or to save
+_AGREE_EVERY = 10  # steps between two points where ranks agree on stopping and saving
 
 
-class BestAndLast(ModelCheckpoint):
-    """checkpoints/best.ckpt by val/acc; checkpoints/last.ckpt after every epoch, within it if asked to, and on signals.
+class BestAndLast(CachedStateKey, ModelCheckpoint):
+    """Writes checkpoints/best.ckpt by val/acc, and checkpoints/last.ckpt after each epoch and at signals.
 
-    Of epochs that are over in less than a second, only as many write last.ckpt as there are seconds, and the final one.
-    At Ctrl-C or SIGTERM the step is finished first, so that the checkpoint is whole; several processes ask each other
-    every ten steps, and an epoch whose last step or validation is under way is finished. A second signal stops at once.
+    If epochs are short, last.ckpt is written at most once a second, and always at the end of the run.
+
+    On Ctrl-C or SIGTERM the run finishes its step, writes last.ckpt and stops. A signal during the last step of an
+    epoch, or the validation after it, takes effect at the end of the epoch. Ranks agree on stopping every ten steps. A
+    second signal stops the process at once.
+
+    A model that does not log val/acc has no best.ckpt.
 
     Args:
-        every_n_steps: write last.ckpt after so many steps, too.
-        every_n_minutes: write last.ckpt after so many minutes, too.
+        every_n_steps: Number of steps after which last.ckpt is also written within an epoch.
+        every_n_minutes: Number of minutes after which last.ckpt is also written within an epoch.
 
     Raises:
-        UserError: a number that is not above 0.
+        UserError: every_n_steps or every_n_minutes is not above 0.
     """
 
     def __init__(self, every_n_steps: int | None = None, every_n_minutes: float | None = None) -> None:
         for name, value in (("every_n_steps", every_n_steps), ("every_n_minutes", every_n_minutes)):
             if value is not None and value <= 0:
-                raise UserError(f"{name} {value} is too small: give more than 0 with --checkpoint.{name}")
+                raise UserError(f"{name} {value} is too small: set --checkpoint.{name} to more than 0")
         super().__init__(filename="best", monitor="val/acc", mode="max", enable_version_counter=False)
-        self._state_key = super().state_key
+        self.cache_state_key()
         self.every_n_steps = every_n_steps
         self.every_n_minutes = every_n_minutes
-        self._signal: int | None = None  # that asked to stop
-        self._stopping = 0  # the signal that all processes stop for at the start of the next epoch
-        self._step = 0  # the newest
-        self._asked_step = 0
+        self._signals = SignalWatch()
+        self._stopping = 0  # the signal that all ranks stop for at the start of the next epoch
+        self._step = 0  # the newest optimizer step
+        self._agreed_step = 0  # the step at which ranks last compared their signals
         self._saved_at = float("-inf")
         self._saved_step = 0
-        self._saved = False  # whether there is a last.ckpt of this run
-        self._within_epoch = False  # whether that is
-        self._restore_handlers: Callable[[], object] = lambda: None
+        self._saved = False  # this run has written a last.ckpt
+        self._saved_within_epoch = False  # the newest last.ckpt is from within an epoch
 
-    @property
-    def state_key(self) -> str:
-        """Name in checkpoints; Lightning asks for it at every hook."""
-        return self._state_key
-
+    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the best so far, if it stands in this run's folder, wherever that was moved since."""
+        """Continue with the best checkpoint so far if it is in this run's folder, even if the folder was moved."""
         assert self.dirpath is not None
         best = Path(self.dirpath) / Path(state_dict["best_model_path"]).name
-        if not best.is_file():  # another run starts from this checkpoint: it finds its own best
+        if not best.is_file():  # another run starts from this checkpoint, and finds a best of its own
             return
         here = {"dirpath": self.dirpath, "best_model_path": str(best), "kth_best_model_path": str(best)}
         best_k = {str(best): state_dict["best_model_score"]}
         super().load_state_dict({**state_dict, **here, "best_k_models": best_k})
 
+    @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Let a run with ``max_steps`` go on as one with ``max_epochs`` does."""
         super().setup(trainer, pl_module, stage)
-        # Otherwise Lightning takes an epoch that ended for one to be finished, and counts it twice.
-        trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+        count_interrupted_epochs_once(trainer)
 
+    @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over the signals, where that is possible."""
         super().on_train_start(trainer, pl_module)
-        self._step = self._asked_step = self._saved_step = trainer.global_step
+        self._stopping = 0
+        self._step = self._agreed_step = self._saved_step = trainer.global_step
         self._saved_at = time.monotonic()
-        self.last_model_path = str(trainer.ckpt_path or "")  # as good as any, until there is one of this run
-        if threading.current_thread() is not threading.main_thread():
-            return
-        # Lightning's own handler of SIGTERM saves nothing; SIGUSR1, with which SLURM asks for a new start, stays its.
-        previous = {signum: signal.signal(signum, self._on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
+        self.last_model_path = str(trainer.ckpt_path or "")  # a resumed run can go back to it until it saves
+        self._signals.start()
 
-        def restore() -> None:
-            for signum, handler in previous.items():
-                signal.signal(signum, handler)
-            self._restore_handlers = lambda: None
-
-        self._restore_handlers = restore
-
-    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        self._signal = signum
-        self._restore_handlers()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not Lightning's, which would wait for the end of a step
-
+    @override
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
-        """Stop here, between two steps, if asked to; save if it is time to."""
+        """Save if last.ckpt is due, and stop here, between two steps, if asked to."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        if trainer.global_step == self._step:  # gradients are accumulated, which no checkpoint holds
+        if trainer.global_step == self._step:  # gradients are being accumulated, and checkpoints do not hold them
             return
         self._step = trainer.global_step
         if _ends_epoch_or_is_validated(trainer, batch_idx):
             return
         if trainer.world_size > 1:
-            if self._step - self._asked_step < _EVERY:
+            if self._step - self._agreed_step < _AGREE_EVERY:
                 return
-            self._asked_step = self._step
-        if signum := self._agreed_signal(trainer):
+            self._agreed_step = self._step
+        if signum := self._signals.agreed(trainer):
             self._save_last(trainer)
             raise TrainingInterrupted(signum)
         if self._is_due(trainer):
             self._save_last(trainer)
-            self._within_epoch = True
+            self._saved_within_epoch = True
 
+    @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop here if asked to at the end of the last epoch, whose figures are logged by now."""
+        """Stop here if asked to by the end of the previous epoch, whose metrics are logged by now."""
         super().on_train_epoch_start(trainer, pl_module)
         if self._stopping:
             raise TrainingInterrupted(self._stopping)
-
-    def _agreed_signal(self, trainer: Trainer) -> int:
-        """The signal that came to this or any other process; 0 for none. All must call it at the same step."""
-        signum = self._signal or 0
-        if trainer.world_size == 1:
-            return signum
-        asked = torch.tensor(float(signum), device=trainer.strategy.root_device)
-        return int(trainer.strategy.reduce(asked, reduce_op="max"))
 
     def _is_due(self, trainer: Trainer) -> bool:
         every = self.every_n_steps
@@ -134,44 +114,53 @@ class BestAndLast(ModelCheckpoint):
             return True
         if self.every_n_minutes is None:
             return False
-        # all processes save together, whatever their clocks say
+        # the clock of rank 0 decides, so that all ranks save together
         return trainer.strategy.broadcast(time.monotonic() - self._saved_at >= 60 * self.every_n_minutes)
 
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.monitor in trainer.callback_metrics:
+            super().on_validation_end(trainer, pl_module)
+
+    @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save; Lightning's own ``save_last`` would skip the epochs that are not the best so far."""
-        super().on_train_epoch_end(trainer, pl_module)
-        # not fit_loop.done, which writes into the progress that is about to be saved
+        if self.monitor in trainer.callback_metrics:
+            super().on_train_epoch_end(trainer, pl_module)
+        # fit_loop.done is not used: it changes the progress that is about to be saved
         ends = trainer.current_epoch + 1 == trainer.max_epochs or trainer.global_step == trainer.max_steps
-        self._stopping = self._agreed_signal(trainer)
-        waits = not self._saved or self._within_epoch or time.monotonic() - self._saved_at >= _SAVE_INTERVAL
-        due = ends or trainer.should_stop or bool(self._stopping) or self._is_due(trainer) or waits
+        self._stopping = self._signals.agreed(trainer)
+        first = not self._saved or self._saved_within_epoch
+        waited = first or time.monotonic() - self._saved_at >= _SAVE_INTERVAL
+        due = ends or trainer.should_stop or bool(self._stopping) or self._is_due(trainer) or waited
         if trainer.strategy.broadcast(due):
             self._save_last(trainer)
 
     def _save_last(self, trainer: Trainer) -> None:
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]  # Trainer sets it in a helper
             assert self.dirpath is not None
-            path = str(Path(self.dirpath) / "last.ckpt")
+            path = str(Path(self.dirpath) / LAST)
             trainer.save_checkpoint(path)
             self.last_model_path = path
             self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
-            self._saved, self._within_epoch = True, False
+            self._saved, self._saved_within_epoch = True, False
 
+    @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the signals back; asked to stop during the last validation, the run is stopped all the same."""
+        """Restore the signal handlers; a run that was asked to stop during the last validation counts as stopped."""
         super().on_train_end(trainer, pl_module)
-        self._restore_handlers()
-        if signum := self._agreed_signal(trainer):
+        self._signals.stop()
+        if signum := self._signals.agreed(trainer):
             raise TrainingInterrupted(signum)
 
+    @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
         super().on_exception(trainer, pl_module, exception)
-        self._restore_handlers()
+        self._signals.stop()
 
 
 def _ends_epoch_or_is_validated(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether a validation or the end of the epoch follows, which a run that goes on from here would leave out."""
+    """Tell whether a validation or the end of the epoch follows, which a run resumed from here would skip."""
     if batch_idx + 1 == trainer.num_training_batches:
         return True
     by_epoch = trainer.check_val_every_n_epoch is not None

@@ -1,3 +1,5 @@
+"""One row of metrics for each epoch: on the terminal, in metrics.csv, and as curves."""
+
 import csv
 import time
 from collections.abc import Sequence
@@ -6,25 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
+from typing_extensions import override
 
-from lit_vision.callbacks.progress import print_line
+from lit_vision.models.classifier import Classifier
 from lit_vision.plots import plot_curves
-from lit_vision.runs import run_folder
+from lit_vision.runs import CURVES, METRICS, run_folder
 from lit_vision.utils.files import atomic_write
 
 Row = dict[str, float]
 
-_COLUMNS = ["epoch", "step", "train/loss", "train/acc", "val/loss", "val/acc", "lr"]
-_TIMES = ["time/images_per_second", "time/epoch"]
+_TRAIN, _VAL = ("train/loss", "train/acc"), ("val/loss", "val/acc")
+_COLUMNS = ("epoch", "step", *_TRAIN, *_VAL, "lr", "time/images_per_second", "time/epoch")
 
 
 class EpochLog(Callback):
-    """One row per epoch: a printed line, metrics.csv, and curves.png at the end.
+    """One row for each epoch: a printed line, a line of metrics.csv, and points of curves.png at the end of the run.
 
-    It logs ``lr``, and ``time/images_per_second`` of training alone. The rows are part of every checkpoint, so that a
-    resumed run goes on with them. Epochs count from 1; ``time/epoch`` is in seconds and has validation in it. The model
-    must count as a Classifier does.
+    It logs ``lr``, and ``time/images_per_second`` of training without validation. The rows are part of each checkpoint,
+    so a resumed run continues them. Epochs count from 1. ``time/epoch`` is in seconds and includes validation.
+
+    The rows of a model that is not a Classifier have only those metrics that it logs under the same names, and no
+    ``time/images_per_second``.
     """
 
     def __init__(self) -> None:
@@ -34,20 +40,21 @@ class EpochLog(Callback):
         self._seen_before = 0
         self._val_metrics: Row = {}
 
+    @override
     def state_dict(self) -> dict[str, Any]:
-        """The rows so far."""
         return {"rows": self.rows}
 
+    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after these rows."""
         self.rows = list(state_dict["rows"])
 
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Start the clock, since an epoch that is resumed has no start of its own."""
-        self._start_clock(pl_module.images_seen)
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock here, since an epoch that is resumed has no start of its own."""
+        self._start_clock(pl_module.images_seen if isinstance(pl_module, Classifier) else 0)
 
+    @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
         self._start_clock(0)
 
     def _start_clock(self, seen_before: int) -> None:
@@ -56,45 +63,68 @@ class EpochLog(Callback):
         self._seen_before = seen_before
         self._val_metrics = {}
 
+    @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take validation out of the training time."""
         self._val_seconds -= time.perf_counter()
 
+    @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep what this epoch's validation found."""
         self._val_seconds += time.perf_counter()
-        metrics = trainer.callback_metrics
-        self._val_metrics = {key: metrics[key].item() for key in ("val/loss", "val/acc") if key in metrics}
+        self._val_metrics = _logged(trainer, _VAL)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Write the epoch's row; before the checkpoint that will hold it."""
-        train_metrics = {key: value.item() for key, value in pl_module.epoch_metrics("train").items()}
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the epoch's row, before the checkpoint that will hold it is written."""
+        if isinstance(pl_module, Classifier):
+            train_metrics = {key: value.item() for key, value in pl_module.epoch_metrics("train").items()}
+        else:
+            train_metrics = _logged(trainer, _TRAIN)
         seconds = time.perf_counter() - self._start
-        images = (pl_module.images_seen - self._seen_before) * trainer.world_size
-        logged = {
-            "lr": trainer.optimizers[0].param_groups[0]["lr"],
-            "time/images_per_second": images / (seconds - self._val_seconds),
-        }
-        pl_module.log_dict(logged)
+        measured = {} if (lr := learning_rate(trainer)) is None else {"lr": lr}
+        if isinstance(pl_module, Classifier):
+            images = (pl_module.images_seen - self._seen_before) * trainer.world_size
+            measured["time/images_per_second"] = images / (seconds - self._val_seconds)
+        pl_module.log_dict(measured)
         count = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
-        self.rows.append({**count, **train_metrics, **self._val_metrics, **logged, "time/epoch": seconds})
+        self.rows.append({**count, **train_metrics, **self._val_metrics, **measured, "time/epoch": seconds})
         print_line(trainer, _line(self.rows[-1], trainer.max_epochs))
-        own_table = any(isinstance(logger, CSVLogger) for logger in trainer.loggers)
+        own_table = any(isinstance(logger, CSVLogger) for logger in trainer.loggers)  # it writes to the same file
         if (folder := run_folder(trainer)) and not own_table:
-            _write_csv(self.rows, folder / "metrics.csv")
+            _write_csv(self.rows, folder / METRICS)
 
+    @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the curves."""
         self._draw(trainer)
 
+    @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Draw the curves of a run that was stopped, too."""
-        with suppress(OSError):  # a full disk is what ended it, perhaps
+        """Draw the curves of a run that was stopped."""
+        with suppress(OSError):  # the exception may be a full disk
             self._draw(trainer)
 
     def _draw(self, trainer: Trainer) -> None:
         if self.rows and (folder := run_folder(trainer)):
-            plot_curves(self.rows, folder / "curves.png")
+            plot_curves(self.rows, folder / CURVES, title="/".join(folder.parts[-2:]))
+
+
+def learning_rate(trainer: Trainer) -> float | None:
+    """Return the learning rate of the first parameter group, or None without an optimizer."""
+    groups = trainer.optimizers[0].param_groups if trainer.optimizers else []
+    return float(groups[0]["lr"]) if groups else None
+
+
+def print_line(trainer: Trainer, line: str) -> None:
+    """Print on rank 0, above the progress bar if there is one."""
+    bar = trainer.progress_bar_callback
+    if isinstance(bar, TQDMProgressBar) and bar.is_enabled:
+        bar.print(line)
+    elif trainer.is_global_zero:
+        print(line, flush=True)
+
+
+def _logged(trainer: Trainer, keys: Sequence[str]) -> Row:
+    metrics = trainer.callback_metrics
+    return {key: metrics[key].item() for key in keys if key in metrics}
 
 
 def _line(row: Row, max_epochs: int | None) -> str:
@@ -106,6 +136,6 @@ def _line(row: Row, max_epochs: int | None) -> str:
 
 def _write_csv(rows: Sequence[Row], path: Path) -> None:
     with atomic_write(path) as beside, beside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*_COLUMNS, *_TIMES])
+        writer = csv.DictWriter(file, _COLUMNS)
         writer.writeheader()
         writer.writerows(rows)

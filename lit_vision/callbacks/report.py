@@ -1,79 +1,138 @@
+"""The report of a test: a folder to read or to send."""
+
 import csv
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torchmetrics.functional.classification import multiclass_f1_score, multiclass_precision, multiclass_recall
+from lightning.pytorch.utilities.types import STEP_OUTPUT
+from torch import Tensor
+from typing_extensions import override
 
-from lit_vision.callbacks.outcome import PredictionCollector, Predictions
 from lit_vision.callbacks.pictures import prediction_tiles
-from lit_vision.data.batch import Batch
-from lit_vision.plots import plot_confusion, plot_grid
+from lit_vision.data.datamodule import image_data
+from lit_vision.data.loader import BatchLoader
+from lit_vision.data.sources.files import FileDataModule
+from lit_vision.metrics import PredictionCollector, Predictions
+from lit_vision.models.classifier import Classifier
+from lit_vision.plots import Tile, plot_confusion, plot_grid
+from lit_vision.runs import run_of
 
-_MISTAKES = 32
-_FIGURES = {"precision": multiclass_precision, "recall": multiclass_recall, "f1": multiclass_f1_score}
+_MISTAKES = 32  # pictures
+_SIDE = 192  # pixels of a picture
+_FIGURES = ("precision", "recall", "f1")
 
 
 class TestReport(Callback):
-    """A folder with what a test found, to read or to send: report.md, confusion.png, per_class.csv, mistakes.png.
+    """Writes the results of a test: report.md, confusion.png, per_class.csv and, if there are mistakes, mistakes.png.
+
+    It does nothing for a model that is not a Classifier, or for data that is not an ImageDataModule.
 
     Args:
-        folder: to write; what an earlier test wrote there is replaced.
-        tested: what was tested, for the title.
+        folder: the folder to write to; the report of an earlier test in it is replaced.
+        checkpoint: the checkpoint file that is tested.
+        command: the command line of the test, to show in the report; None if there is none.
     """
 
-    __test__ = False  # no test case, for pytest
+    __test__ = False  # tells pytest that this is not a test case
 
-    def __init__(self, folder: Path, tested: str) -> None:
+    def __init__(self, folder: Path, checkpoint: str | Path, command: str | None = None) -> None:
         self.folder = folder
-        self.tested = tested
+        self.checkpoint = Path(checkpoint)
+        self.command = command
         self._collector: PredictionCollector | None = None
 
+    @override
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Get ready to note what the test finds."""
-        self._collector = PredictionCollector(trainer.test_dataloaders, pl_module.device)
+        loader = trainer.test_dataloaders
+        self._collector = None
+        if isinstance(loader, BatchLoader) and isinstance(pl_module, Classifier):
+            self._collector = PredictionCollector(loader, pl_module.device)
 
+    @override
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
-        """Note a batch."""
-        assert self._collector is not None
-        self._collector.add(batch, outputs)
+        if self._collector is not None and isinstance(outputs, Tensor):
+            self._collector.add(batch, outputs)
 
-    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
+    @override
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the report."""
-        assert self._collector is not None
-        outcome = self._collector.outcome(trainer)
-        if trainer.is_global_zero:
+        loader = trainer.test_dataloaders
+        if self._collector is None or not isinstance(pl_module, Classifier) or not isinstance(loader, BatchLoader):
+            return
+        predictions = self._collector.predictions(trainer)
+        if trainer.is_global_zero and len(predictions.index):
             metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
-            self._write(outcome, pl_module.class_names, trainer.test_dataloaders, metrics)
+            tiles = prediction_tiles(
+                loader, predictions.mistakes().first(_MISTAKES), pl_module.class_names, _paths(trainer)
+            )
+            self._write(predictions, pl_module.class_names, tiles, metrics, self._facts(trainer, pl_module))
 
-    def _write(self, outcome: Predictions, names: Sequence[str], loader: Any, metrics: dict[str, float]) -> None:
+    def _facts(self, trainer: Trainer, model: Classifier) -> dict[str, str]:
+        """Collect facts about the test, such as its checkpoint, data and date: values by name."""
+        data, run = image_data(trainer), run_of(self.checkpoint)
+        facts = {"checkpoint": str(self.checkpoint), "model": type(model).__name__}
+        if run is not None:
+            facts = {"run": "/".join(run.parts[-2:]), **facts}
+        if data is not None:
+            folder = f", {data.root}" if isinstance(data, FileDataModule) else ""
+            facts["data"] = f"{type(data).__name__}{folder}"
+        facts["date"] = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+        if self.command is not None:
+            facts["command"] = self.command
+        return facts
+
+    def _write(
+        self,
+        predictions: Predictions,
+        names: Sequence[str],
+        tiles: Sequence[Tile],
+        metrics: dict[str, float],
+        facts: dict[str, str],
+    ) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        plot_confusion(outcome.confusion(len(names)), names).savefig(self.folder / "confusion.png", dpi=120)
-        rows = _per_class(outcome, names)
+        plot_confusion(predictions.confusion(len(names)), names).savefig(self.folder / "confusion.png", dpi=120)
+        rows = _per_class(predictions, names)
         with (self.folder / "per_class.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-        mistakes = outcome.mistakes()
         (self.folder / "mistakes.png").unlink(missing_ok=True)
-        if tiles := prediction_tiles(loader, mistakes.first(_MISTAKES), names):
-            plot_grid(tiles).save(self.folder / "mistakes.png")
-        text = _markdown(self.tested, metrics, len(outcome.index), len(mistakes.index), rows)
+        if tiles:
+            plot_grid(tiles, side=_SIDE).save(self.folder / "mistakes.png")
+        title = f"Test of {self.checkpoint.name}"
+        text = _markdown(title, facts, metrics, len(predictions.index), len(predictions.mistakes().index), rows)
         (self.folder / "report.md").write_text(text, encoding="utf-8")
         print(f"report {self.folder / 'report.md'}")
 
 
-def _per_class(outcome: Predictions, names: Sequence[str]) -> list[dict[str, Any]]:
+def _paths(trainer: Trainer) -> list[Path] | None:
+    """Return the files of the test images, or None if the images do not have a file each."""
+    data = image_data(trainer)
+    return [path for path, _ in data.files(data.split_names[-1])] if isinstance(data, FileDataModule) else None
+
+
+def _per_class(predictions: Predictions, names: Sequence[str]) -> list[dict[str, Any]]:
+    from torchmetrics.functional.classification import multiclass_f1_score, multiclass_precision, multiclass_recall
+
+    functions = (multiclass_precision, multiclass_recall, multiclass_f1_score)
     figures = {
-        name: metric(outcome.predicted, outcome.label, num_classes=len(names), average="none").tolist()
-        for name, metric in _FIGURES.items()
+        name: function(predictions.predicted, predictions.label, num_classes=len(names), average="none").tolist()
+        for name, function in zip(_FIGURES, functions, strict=True)
     }
-    support = torch.bincount(outcome.label, minlength=len(names)).tolist()
+    support = torch.bincount(predictions.label, minlength=len(names)).tolist()
     return [
         {"class": name, **{key: values[number] for key, values in figures.items()}, "support": support[number]}
         for number, name in enumerate(names)
@@ -81,15 +140,22 @@ def _per_class(outcome: Predictions, names: Sequence[str]) -> list[dict[str, Any
 
 
 def _markdown(
-    tested: str, metrics: dict[str, float], images: int, mistakes: int, rows: Sequence[dict[str, Any]]
+    title: str,
+    facts: dict[str, str],
+    metrics: dict[str, float],
+    images: int,
+    mistakes: int,
+    rows: Sequence[dict[str, Any]],
 ) -> str:
     figures = f"Accuracy {metrics['test/acc']:.4f}, loss {metrics['test/loss']:.4f}"
     lines = [
-        f"# Test of {tested}",
+        f"# {title}",
         "",
         f"{figures}: {mistakes:,} mistakes on {images:,} images.",
         "",
-        "![Confusion matrix and accuracy of each class](confusion.png)",
+        *(f"- {name}: `{' '.join(value.split())}`" for name, value in facts.items()),
+        "",
+        "![Confusion matrix and recall of each class](confusion.png)",
         "",
         "| class | precision | recall | F1 | support |",
         "| --- | ---: | ---: | ---: | ---: |",
@@ -97,6 +163,9 @@ def _markdown(
             f"| {_cell(row['class'])} | {' | '.join(f'{row[key]:.4f}' for key in _FIGURES)} | {row['support']:,} |"
             for row in rows
         ),
+        "",
+        "Recall is the share of a class's images that were recognised. Precision is the share of the images predicted "
+        "as a class that belong to it. Support is the number of a class's images.",
         "",
     ]
     if mistakes:
@@ -106,5 +175,5 @@ def _markdown(
 
 
 def _cell(text: str) -> str:
-    """Text for a cell of a Markdown table, as it is."""
+    """Escape text for a cell of a Markdown table, so that it is shown as it is."""
     return " ".join(re.sub(r"([\\`*_|<>\[\]$&#~])", r"\\\1", text).split())

@@ -1,38 +1,67 @@
-"""The subcommands; it takes seconds to import, all of torch and Lightning."""
+"""The commands of lit-vision: each is one function, imported when it is run; validate and test share a module."""
 
-import warnings
+from collections.abc import Callable
+from importlib import import_module
+from typing import NamedTuple
 
-from lit_vision.commands.functions import FUNCTIONS, run_function
-from lit_vision.parsing.vision_cli import VisionCLI
-from lit_vision.utils.log import to_stdout
-from lit_vision.utils.memory import keep_freed_memory
-
-_EXPECTED = (
-    ".*exists and is not empty",  # the folder of a run that goes on
-    ".*smaller than the logging interval",  # nothing is logged per step
-    ".*sync_dist=True",  # the epoch's sums are reduced before they are logged
-    ".*isinstance.treespec, LeafSpec.",  # Lightning's use of torch
-    ".*module.s. in eval mode at the start of training",  # the frozen backbone
-    ".*could not find the monitored key",  # without validation there is no best epoch
-    ".*torch.jit.trace",  # TensorBoard's way to a graph
-    ".*already a ScriptModule",
-    ".*is not supported by the model summary",  # mixed precision, whose weights take 32 bits
-    ".*WeightAveraging callback, but loading",  # to evaluate the average, which is what the checkpoint's weights are
-    ".*callbacks used to create the checkpoint need to be provided",  # they are fit's alone
-)
+from lit_vision.errors import UserError
 
 
-def run(args: list[str]) -> None:
-    """Run one subcommand.
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+        module: name of the module in this package that defines the command, as a function of the command's name.
+        summary: the line that ``lit-vision --help`` shows for the command.
+    """
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "fit": Command("fit", "Train a network, or resume a run."),
+    "validate": Command("evaluate", "Measure a trained network on the validation images."),
+    "test": Command("evaluate", "Measure a trained network on the test images, and write a report."),
+    "predict": Command("predict", "Classify images with a trained network."),
+    "export": Command("export", "Write a trained network as a state_dict, as ONNX or for torch.export."),
+    "lr-find": Command("lr_find", "Search for a good learning rate."),
+}
+
+
+def run_command(name: str, words: list[str]) -> int | None:
+    """Run a command. Its import takes seconds, since it loads torch and Lightning.
 
     Args:
-        args: the command line without the program's name.
+        name: one of ``COMMANDS``.
+        words: the command line after the command.
+
+    Returns:
+        The exit code; None for 0.
+
+    Raises:
+        UserError: the command failed for a reason that the user can fix.
     """
-    to_stdout()
+    try:
+        module = import_module(f"lit_vision.commands.{COMMANDS[name].module}")
+    except (ImportError, OSError, RuntimeError) as error:
+        if "torchvision" not in str(error):
+            raise
+        raise _mismatch(error) from error
+    from lit_vision.utils.log import configure_logging
+    from lit_vision.utils.memory import keep_freed_memory
+
+    configure_logging()
     keep_freed_memory()
-    for message in _EXPECTED:
-        warnings.filterwarnings("ignore", message)
-    if args and args[0] in FUNCTIONS:
-        run_function(args[0], args[1:])
-    else:
-        VisionCLI(args)
+    command: Callable[[list[str]], int | None] = getattr(module, name.replace("-", "_"))
+    return command(words)
+
+
+def _mismatch(error: Exception) -> UserError:
+    from importlib.metadata import version
+
+    builds = " and ".join(f"{name} {version(name)}" for name in ("torch", "torchvision"))
+    return UserError(
+        f"{builds} are not compatible ({error}): install a matching pair with "
+        "pip install --upgrade --force-reinstall torch torchvision"
+    )

@@ -1,47 +1,56 @@
+import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lit_vision.errors import UserError
 from lit_vision.models import Classifier, Predictor
-from lit_vision.runs import LOGS, find_checkpoint
+from lit_vision.parsing.arguments import simple_parser
+from lit_vision.parsing.trained import load_trained
 from lit_vision.utils.files import atomic_write, check_output
 
-Format = Literal["state_dict", "onnx", "torch_export"]
-
 _SUFFIX = {"state_dict": ".pth", "onnx": ".onnx", "torch_export": ".pt2"}
-_TOLERANCE = 1e-4
+_MAX_DIFFERENCE = 1e-4  # of a probability
 
 
-def export(ckpt_path: str, format: Format = "state_dict", output: str | None = None, name: str | None = None) -> Path:
+def export_parser() -> argparse.ArgumentParser:
+    """The options of ``lit-vision export``."""
+    parser = simple_parser("export", "Write a trained network for use without this project.")
+    parser.add_argument(
+        "--format",
+        choices=_SUFFIX,
+        default="state_dict",
+        help="Format of the file. state_dict: the weights under the names of the network's layers; those of a "
+        "TransferClassifier have the names of torchvision's network, for use with its last layer replaced. onnx and "
+        "torch_export: the network with normalisation and softmax; it takes RGB images (N, 3, image_size, image_size), "
+        "float32 in [0, 1], and gives probabilities (N, classes). Default: state_dict.",
+    )
+    parser.add_argument("--output", metavar="FILE", help="File to write. Default: a file beside the checkpoint.")
+    return parser
+
+
+def export(words: list[str]) -> None:
     """Write a trained network for use without this project.
 
     Args:
-        ckpt_path: a checkpoint, or best or last of the newest run.
-        format: state_dict, named as SmallCNN's layers or as torchvision's network with its last Linear replaced; onnx
-            or torch_export, which take RGB images (N, 3, image_size, image_size), float32 in [0, 1], any N, and give
-            probabilities (N, classes).
-        output: the file to write; by default beside the checkpoint.
-        name: of the runs to look for best or last in; by default all.
-
-    Returns:
-        The file.
+        words: the command line after ``export``.
 
     Raises:
-        UserError: there is no such checkpoint; a package is missing; the exported network gives other results.
+        UserError: the checkpoint or a package is missing, the file cannot be written, or the exported network gives
+            other results.
     """
-    checkpoint = find_checkpoint(ckpt_path, Path(LOGS), name)
-    model = Classifier.load_from_checkpoint(checkpoint)
-    path = Path(output) if output else checkpoint.with_suffix(_SUFFIX[format])
-    check_output(path, "--output", ".pt2" if format == "torch_export" else None)  # torch.export insists on it
-    with atomic_write(path) as beside:
-        note = _WRITERS[format](model, beside)
-    print(f"{path}: {format} of {type(model).__name__}, classes {', '.join(model.class_names)}{note}")
-    return path
+    options = export_parser().parse_args(words)
+    model, checkpoint = load_trained(options.ckpt_path, options.name, options.model)
+    path = Path(options.output) if options.output else checkpoint.with_suffix(_SUFFIX[options.format])
+    # torch.export.save insists on its suffix
+    check_output(path, "--output", ".pt2" if options.format == "torch_export" else None)
+    with atomic_write(path) as temporary:
+        note = _WRITERS[options.format](model, temporary)
+    print(f"{path}: {options.format} of {type(model).__name__}, classes {', '.join(model.class_names)}{note}")
 
 
 def _write_state_dict(model: Classifier, path: Path) -> str:
@@ -53,10 +62,10 @@ def _write_onnx(model: Classifier, path: Path) -> str:
     try:
         import onnx
         import onnxruntime
-        import onnxscript  # noqa: F401  # what torch exports with
+        import onnxscript  # noqa: F401  # torch.onnx.export uses it
     except ImportError as error:
         raise UserError(
-            f"export to ONNX needs the package {error.name}: pip install 'lit-vision[onnx]' brings it, in a clone "
+            f"export to ONNX needs the package {error.name}: run pip install 'lit-vision[onnx]', or in a clone "
             "pip install -e '.[onnx]'"
         ) from error
     network, example = Predictor(model), _images(model, 2)
@@ -92,25 +101,30 @@ _WRITERS: dict[str, Callable[[Classifier, Path], str]] = {
 
 
 def _metadata(model: Classifier) -> dict[str, str]:
-    """What a program needs to know to use it, as JSON values by name."""
-    known: dict[str, Any] = {name: model.hparams[name] for name in ("class_names", "image_size", "resize")}
+    """The facts that a program needs to use the network, as JSON values by name."""
+    spec = model.input_spec
+    known: dict[str, Any] = {
+        "class_names": model.class_names,
+        "image_size": spec.image_size,
+        "resize": spec.resize,
+    }
     return {name: json.dumps(value) for name, value in known.items()}
 
 
 def _images(model: Classifier, count: int) -> Tensor:
-    side = model.hparams["image_size"]
+    side = model.input_spec.image_size
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(count))
 
 
 def _compare(model: Classifier, network: Predictor, exported: Callable[[Tensor], Tensor]) -> str:
-    """Try the exported network on batches of other sizes than the one that it was exported with."""
+    """Compare the exported network with the original, on batches of sizes other than that of the export."""
     with torch.inference_mode():
         difference = max(
             (network(image) - exported(image)).abs().max().item() for image in (_images(model, 1), _images(model, 5))
         )
-    if not difference <= _TOLERANCE:
+    if not difference <= _MAX_DIFFERENCE:
         raise UserError(
-            f"the exported network differs from the trained one by {difference:.1e}, more than {_TOLERANCE:.0e}: use "
-            "--format state_dict"
+            f"the exported network differs from the trained one by {difference:.1e}, which is more than "
+            f"{_MAX_DIFFERENCE:.0e}: use --format state_dict"
         )
     return f"; differs by at most {difference:.1e} from the network itself"

@@ -1,72 +1,73 @@
 import math
-from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.tuner import Tuner
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser
 from torch import Tensor
+from typing_extensions import override
 
+from lit_vision.callbacks import OneThreadForSmallBatches
+from lit_vision.commands import COMMANDS
 from lit_vision.errors import UserError
+from lit_vision.models import Classifier
+from lit_vision.optim import set_lr
+from lit_vision.parsing.help import wants_help
+from lit_vision.parsing.vision_cli import VisionCLI
+from lit_vision.plots import plot_rate_search
+from lit_vision.runs import LR_FIND
+from lit_vision.trainer.errors import explain_compile_errors
+from lit_vision.trainer.factory import as_list, make_evaluation_trainer
+from lit_vision.utils.files import ensure_writable
 
-_FEWEST = 20  # steps
-_BETA = 0.98  # of the running mean, Lightning's
-_SIGNIFICANT = 4  # standard deviations that a fall must have, since it is the largest of many
-
-
-class TuningTrainer(Trainer):
-    """Customize every aspect of training."""  # stands in --help; what it adds is a method that can be a subcommand
-
-    def lr_find(
-        self,
-        model: LightningModule,
-        datamodule: LightningDataModule,
-        min_lr: float = 1e-4,
-        max_lr: float = 1.0,
-        num_training: int = 1000,
-    ) -> Any:
-        """Try learning rates, suggest one, and draw the loss over them.
-
-        Args:
-            model: LightningModule to train, which is left as it was.
-            datamodule: its data, of which it sees whole images alone.
-            min_lr: the first learning rate.
-            max_lr: the last one.
-            num_training: steps, each with a higher rate than the one before.
-        """
-        if num_training < _FEWEST:
-            raise UserError(f"num_training {num_training} is too small: give at least {_FEWEST} with --num_training")
-        if self.fast_dev_run:  # type: ignore[attr-defined]
-            raise UserError("a fast_dev_run finds no learning rate: leave --trainer.fast_dev_run out")
-        if not 0 < min_lr < max_lr:
-            raise UserError(f"from min_lr {min_lr} to max_lr {max_lr} no rate rises: change --min_lr or --max_lr")
-        crop_epochs, data = getattr(datamodule, "crop_epochs", 0), cast(Any, datamodule)
-        data.crop_epochs = 0  # the loss of whole images and of crops are two curves
-        try:
-            return Tuner(self).lr_find(
-                model,
-                datamodule=datamodule,
-                min_lr=min_lr,
-                max_lr=max_lr,
-                num_training=num_training,
-                early_stop_threshold=None,  # it is compared with a first loss that Lightning halves
-                update_attr=False,
-            )
-        finally:
-            data.crop_epochs = crop_epochs
+_MIN_STEPS = 20
+_MIN_DEVIATIONS = 4  # standard deviations of the noise; many, since the steepest descent is the largest of many
 
 
-setattr(TuningTrainer, "lr-find", TuningTrainer.lr_find)  # LightningCLI's subcommands are methods of that very name
+class RateSearch(Callback):
+    """Raises the learning rate from step to step, and records the loss of each batch.
+
+    Args:
+        min_lr: learning rate of the first step.
+        max_lr: learning rate of the last step.
+        num_training: number of steps.
+    """
+
+    def __init__(self, min_lr: float, max_lr: float, num_training: int) -> None:
+        self.rates = torch.logspace(math.log10(min_lr), math.log10(max_lr), num_training, dtype=torch.float64)
+        self._losses: list[Tensor] = []
+
+    @property
+    def losses(self) -> Tensor:
+        """(n,) float64: the losses before the first that is NaN or infinite."""
+        losses = torch.stack(self._losses).double().cpu() if self._losses else torch.empty(0, dtype=torch.float64)
+        return losses[: int(losses.isfinite().long().cumprod(0).sum())]
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if isinstance(pl_module, Classifier):
+            pl_module.hparams["schedule"] = "constant"  # otherwise a schedule would set the rate after this callback
+
+    @override
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        set_lr(trainer.optimizers[0], self.rates[len(self._losses)].item())
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._losses.append(outputs["loss"].detach().clone())
 
 
-class Finding(NamedTuple):
-    """What a search found.
+class SearchResult(NamedTuple):
+    """The result of a search.
 
     Attributes:
-        rates: (n,) float64, the learning rates that were tried.
-        losses: (n,) float64, of one batch with each.
-        trend: (m,) float64, their mean over a tenth of the steps, without those at both ends that have fewer.
-        suggestion: of a rate: where the trend falls fastest over the rate's logarithm; None where its falls are noise.
+        rates: (n,) float64, the learning rates that gave these losses.
+        losses: (n,) float64, the loss of one batch at each rate.
+        trend: (m,) float64, the mean loss over a tenth of the steps; m <= n, since the ends have no whole window.
+        suggestion: the learning rate at which the trend falls most steeply over the logarithm of the rate; None if no
+            fall stands out from the noise.
     """
 
     rates: Tensor
@@ -74,47 +75,88 @@ class Finding(NamedTuple):
     trend: Tensor
     suggestion: float | None
 
-    @classmethod
-    def of(cls, finder: Any) -> "Finding":
-        """Read what :meth:`TuningTrainer.lr_find` gave.
 
-        Lightning keeps a running mean, which is mostly noise in its first steps, halves the first loss (it counts one
-        step too many to take out the mean's bias), and suggests a rate by the slope over the rate itself, which is
-        steepest among the smallest.
-        """
-        smoothed = torch.tensor(finder.results["loss"], dtype=torch.float64)
-        smoothed = smoothed[smoothed.isfinite()]  # of a rate that is far too high the loss is none
-        if not len(smoothed):
-            return cls(smoothed, smoothed, smoothed, None)
-        count = torch.arange(2, len(smoothed) + 2, dtype=torch.float64)
-        mean = smoothed * (1 - _BETA**count)
-        losses = (mean - _BETA * torch.cat([mean.new_zeros(1), mean[:-1]])) / (1 - _BETA)
-        rates = torch.tensor(finder.results["lr"], dtype=torch.float64)[: len(losses)]
-        window = max(1, len(losses) // 10)
-        trend = losses.unfold(0, window, 1).mean(1)
-        # over the width of the window, so that no loss counts in both of the means that are compared
-        fall = trend[:-window] - trend[window:]
-        if not len(fall):
-            return cls(rates, losses, trend, None)
-        most, where = fall.max(0)
-        at = int(where) + window
-        noise = (losses[1:] - losses[:-1])[at - window : at + window].std() / math.sqrt(window)
-        return cls(rates, losses, trend, rates[at - 1].item() if most > _SIGNIFICANT * noise + 1e-6 else None)
+def analyse(rates: Tensor, losses: Tensor) -> SearchResult:
+    """Suggest a learning rate.
 
-    def draw(self, path: Path) -> None:
-        """Draw the losses over the rates as a PNG."""
-        from matplotlib.figure import Figure
+    Lightning's own suggestion uses the slope over the rate itself, which is steepest among the smallest rates.
 
-        figure = Figure(figsize=(7, 4), layout="constrained")
-        axes = figure.subplots()
-        start = (len(self.losses) - len(self.trend)) // 2
-        axes.plot(self.rates.tolist(), self.losses.tolist(), alpha=0.3, label="loss of a batch")
-        axes.plot(
-            self.rates[start : start + len(self.trend)].tolist(), self.trend.tolist(), color="#1f77b4", label="mean"
-        )
-        axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
-        axes.grid(alpha=0.3)
-        if self.suggestion is not None:
-            axes.axvline(self.suggestion, color="#cf222e", linestyle="--", label=f"suggestion {self.suggestion:.2g}")
-        axes.legend()
-        figure.savefig(path, dpi=120)
+    Args:
+        rates: (n,) float64, learning rates that rise by the same factor from step to step.
+        losses: (k,) float64 with k <= n, the loss of one batch at each of the first rates.
+    """
+    rates = rates[: len(losses)]
+    if not len(losses):
+        return SearchResult(rates, losses, losses, None)
+    window = max(1, len(losses) // 10)
+    trend = losses.unfold(0, window, 1).mean(1)
+    descent = trend[:-window] - trend[window:]  # over the width of the window, so that no loss counts in both means
+    if not len(descent):
+        return SearchResult(rates, losses, trend, None)
+    steepest, where = descent.max(0)
+    at = int(where) + window
+    noise = (losses[1:] - losses[:-1])[at - window : at + window].std() / math.sqrt(window)
+    stands_out = steepest > _MIN_DEVIATIONS * noise + 1e-6
+    return SearchResult(rates, losses, trend, rates[at - 1].item() if stands_out else None)
+
+
+class RateSearchCLI(VisionCLI):
+    """The run of ``lit-vision lr-find``, which writes no logs and no checkpoints."""
+
+    command = "lr-find"
+    default_config = "shapes.yaml"
+
+    @override
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_default_arguments_to_parser(parser)
+        parser.add_argument("--min_lr", type=float, default=1e-4, help="Learning rate of the first step.")
+        parser.add_argument("--max_lr", type=float, default=1.0, help="Learning rate of the last step.")
+        parser.add_argument("--num_training", type=int, default=1000, help="Number of steps.")
+
+    @override
+    def before_instantiate_classes(self) -> None:
+        config = self.config
+        if config.num_training < _MIN_STEPS:
+            steps = f"num_training {config.num_training} is too small"
+            raise UserError(f"{steps}: set --num_training to {_MIN_STEPS} or more")
+        if config.trainer.fast_dev_run:
+            raise UserError("a fast_dev_run finds no learning rate: leave --trainer.fast_dev_run out")
+        if not 0 < config.min_lr < config.max_lr:
+            rates = f"min_lr {config.min_lr} must be above 0 and below max_lr {config.max_lr}"
+            raise UserError(f"{rates}: change --min_lr or --max_lr")
+        if config.ckpt_path is not None:
+            raise UserError("lr-find starts from new weights: leave --ckpt_path out, or set --model.weights to a file")
+        super().before_instantiate_classes()
+
+    @override
+    def make_trainer(self, options: dict[str, Any]) -> Trainer:
+        config = self.config
+        self.search = RateSearch(config.min_lr, config.max_lr, config.num_training)
+        callbacks = [*as_list(options["callbacks"]), self.search, OneThreadForSmallBatches()]
+        quiet = {"logger": False, "enable_model_summary": False, "limit_val_batches": 0, "num_sanity_val_steps": 0}
+        length = {"max_epochs": -1, "max_steps": config.num_training, "accumulate_grad_batches": 1}
+        return make_evaluation_trainer(**{**options, **quiet, **length, "callbacks": callbacks})
+
+
+def lr_find(words: list[str]) -> None:
+    """Try rising learning rates, print the one at which the loss falls fastest, and draw the losses.
+
+    Args:
+        words: the command line after ``lr-find``.
+    """
+    if wants_help("lr-find", COMMANDS["lr-find"].summary, words):
+        return
+    run = RateSearchCLI(words)
+    plot = run.logs / run.config.name / LR_FIND
+    ensure_writable(plot.parent, "--trainer.default_root_dir")
+    with explain_compile_errors(), run.datamodule.whole_images():  # crops would have a loss curve of their own
+        run.trainer.fit(run.model, run.datamodule)
+    result = analyse(run.search.rates, run.search.losses)
+    if run.trainer.is_global_zero:
+        plot_rate_search(*result, plot)
+    if result.suggestion is None:
+        reason = f"no fall of the loss stands out from the noise, see {plot}"
+        raise UserError(f"{reason}: raise --num_training, or change --max_lr")
+    if run.trainer.is_global_zero:
+        print(f"\nsuggestion {result.suggestion:.2g}, see {plot}")
+        print(f"next       lit-vision fit with the same options and --model.lr {result.suggestion:.2g}")

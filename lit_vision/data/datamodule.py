@@ -1,70 +1,54 @@
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
+from typing_extensions import override
 
-from lit_vision.data.batch import Batch
-from lit_vision.data.images import LazyImages, Resize, ResizedImages, decode_all
+from lit_vision.data.batch import Batch, FeatureBatch, LabelledImages
+from lit_vision.data.decoding import Resize
 from lit_vision.data.loader import BatchLoader
-from lit_vision.data.rng import random_permutation
-from lit_vision.data.transforms import Augmentation, KeyedRandom, augment, normalize, random_crop, to_float
-from lit_vision.errors import UserError
+from lit_vision.data.splits import ImageSource, keep_in_memory, load_train_and_val
+from lit_vision.data.transforms import Augmentation, KeyedRandom, Normalization, augment, random_crop, to_float
+from lit_vision.errors import UserError, check_at_least
+from lit_vision.utils.lightning_compat import global_seed
 from lit_vision.utils.log import log_info
-from lit_vision.utils.memory import available_memory
+from lit_vision.utils.memory import memory_budget
 
-_MOST_MEMORY = 4 * 2**30  # bytes
-_EVAL_VALUES = 2**21  # float32 values of one evaluation batch, 8 MB: no slower than larger batches, and fits caches
-
-
-class LabelledImages(NamedTuple):
-    """A split, or a part of one.
-
-    Attributes:
-        images: (N, 3, H, W) uint8, or what makes them when they are asked for.
-        labels: (N,) int64.
-    """
-
-    images: Tensor | LazyImages
-    labels: Tensor
-
-    def subset(self, index: Tensor) -> "LabelledImages":
-        """The images at these places, (n,) int64."""
-        part = self.images[index] if isinstance(self.images, Tensor) else self.images.subset(index)
-        return LabelledImages(part, self.labels[index])
+_EVAL_VALUES = 2**21  # float32 values of an evaluation batch: 8 MB fit into caches, and are as fast as more
 
 
-class ImageDataModule(LightningDataModule, ABC):
+class ImageDataModule(LightningDataModule, ImageSource):
     """Labelled images as batches for fit, validate and test.
 
-    A source is a subclass with ``class_names``, ``split_names``, ``native_size`` and ``load``; where its data has to be
-    fetched first, also ``prepare_data``. All splits are decoded once and kept in memory as uint8 while they fit.
+    A subclass provides the images: the members of :class:`ImageSource`, and ``prepare_data`` if they must be downloaded
+    first. A split is decoded once and kept in memory as uint8 if it fits into memory_budget.
 
     Args:
-        root: folder of the data; by default $LIT_VISION_DATA, or ./data without it.
-        batch_size: training images per step and process.
-        val_size: images held out of train for validation, the same ones for the same seed; 0 takes the set's own
-            second split instead.
-        augment: what happens to training images, in this order, drawn anew for each image and epoch: flip (left and
-            right), alternating_flip (left and right, in every other epoch), translate (up to 2 pixels), jitter
-            (brightness, contrast, saturation), rotate (up to 10 degrees).
-        crop_epochs: how many training epochs at the start see random crops of the images, which takes less time (small
-            images first: Howard, "Now anyone can train Imagenet in 18 minutes", 2018). Validation has whole images; the
-            network must take both, and a TransferClassifier has no bank of features then.
-        crop_size: side in pixels of these crops; without ``crop_epochs`` it does nothing.
-        image_size: side in pixels of the square to which images are brought; by default the images' own.
-        resize: how: exact stretches the whole image, crop takes the middle square of it as torchvision's weights
-            expect (256 pixels, of which the middle 224 are left, and so in proportion).
-        mean: per channel, subtracted from values in [0, 1].
-        std: per channel, divides what is left.
-        seed: of the held-out images, the shuffles and the augmentation; by default that of seed_everything.
-        num_workers: threads that decode images; by default one for each processor core.
-        memory_budget: GiB of decoded images that a split may take; a larger split is decoded batch by batch. By default
-            half of the memory that is left, shared by the processes of this machine, but no more than 4.
+        root: Folder of the data; by default $LIT_VISION_DATA, or ./data if that is not set.
+        batch_size: Number of training images per step and process.
+        val_size: Number of training images held out for validation, the same ones for the same seed; 0 validates on the
+            data set's own second split.
+        augment: Augmentations of the training images, applied in the given order and drawn anew for each image and
+            epoch: flip (left-right), alternating_flip (left-right, in every other epoch), translate (up to 2 pixels),
+            jitter (brightness, contrast, saturation), rotate (up to 10 degrees).
+        crop_epochs: Number of initial epochs trained on random crops, which is faster (progressive resizing: Howard,
+            "Now anyone can train Imagenet in 18 minutes", 2018). Validation uses whole images, so the network must
+            accept both sizes. A TransferClassifier cannot cache features while this is above 0.
+        crop_size: Side in pixels of the random crops; unused if crop_epochs is 0.
+        image_size: Side in pixels of the square that images are resized to; by default the images keep their size.
+        resize: How images are resized: stretch or center_crop. stretch resizes the whole image to the square.
+            center_crop resizes the shorter side to 8/7 of image_size (256 for 224) and keeps the middle square, as
+            torchvision's weights expect.
+        mean: Mean of each channel, which is subtracted from values in [0, 1].
+        std: Standard deviation of each channel, by which values are divided once the mean is subtracted.
+        seed: Seed of the held-out images, the shuffling and the augmentation; by default that of seed_everything.
+        num_workers: Number of threads that decode images; by default, and for 0, one for each processor core.
+        memory_budget: Memory for the decoded images of a split, in GiB; by default half of the free memory, divided by
+            the number of processes on this machine, but at most 4. A larger split is decoded batch by batch.
     """
 
     def __init__(
@@ -84,27 +68,19 @@ class ImageDataModule(LightningDataModule, ABC):
         memory_budget: float | None = None,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("val_size", val_size, 0),
-            ("crop_epochs", crop_epochs, 0),
-            ("crop_size", 1 if crop_size is None else crop_size, 1),
-            ("std", min(std), 1e-6),
-            ("num_workers", num_workers or 1, 1),
-        ):
-            if value < least:
-                raise UserError(f"{name} {value} is too small: give at least {least} with --data.{name}")
-        if image_size is not None and image_size < 1:
-            raise UserError(f"image_size {image_size} is no size: give at least 1 with --data.image_size")
+        check_at_least(1, "data", batch_size=batch_size, crop_size=crop_size, image_size=image_size)
+        check_at_least(1, "data", num_workers=num_workers or None)
+        check_at_least(0, "data", val_size=val_size, crop_epochs=crop_epochs)
+        check_at_least(1e-6, "data", std=min(std))
         if crop_epochs and crop_size is None:
-            raise UserError("crop_epochs needs the size of its crops: give --data.crop_size")
+            raise UserError("crop_epochs needs a size for its crops: set --data.crop_size")
         self.root = Path(root or os.environ.get("LIT_VISION_DATA") or "data").expanduser()
         self.batch_size = batch_size
         self.val_size = val_size
         self.augment = tuple(augment)
         self.crop_epochs = crop_epochs
         self.crop_size = crop_size
-        self.resize = resize if image_size is not None else "stretch"  # without a size images stay as they are
+        self.resize = resize if image_size is not None else "stretch"  # without a size, images stay as they are
         self.mean = mean
         self.std = std
         self.num_workers = num_workers or os.cpu_count() or 1
@@ -112,156 +88,143 @@ class ImageDataModule(LightningDataModule, ABC):
         self._image_size = image_size
         self._seed = seed
         self._splits: dict[str, LabelledImages] = {}
-        self._scale: tuple[Tensor, Tensor] = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
+        self._normalize = Normalization(mean, std)
 
-    # What a source provides
-
-    @property
-    @abstractmethod
-    def class_names(self) -> list[str]:
-        """One name for each label, known without a download."""
-
-    @property
-    @abstractmethod
-    def split_names(self) -> list[str]:
-        """The set's own splits, train first."""
-
-    @property
-    @abstractmethod
-    def native_size(self) -> int:
-        """Side in pixels of the images as they are, which must be square."""
-
-    @abstractmethod
-    def load(self, split: str) -> LabelledImages:
-        """One of ``split_names``."""
-
-    # What the Trainer and the command line use
+    # Questions from other modules
 
     @property
     def image_size(self) -> int:
-        """Side in pixels of every image that comes out."""
+        """Side in pixels of all images in batches, except for crops."""
         return self._image_size or self.native_size
 
     @property
     def seed(self) -> int:
         """The seed given, or that of ``seed_everything``."""
-        return int(os.environ.get("PL_GLOBAL_SEED", 0)) if self._seed is None else self._seed
+        return global_seed() if self._seed is None else self._seed
 
+    def training_sizes(self) -> tuple[int, ...]:
+        """Return the sides in pixels of the images that training uses, in the order of their use."""
+        crops = (self.crop_size,) if self.crop_epochs and self.crop_size is not None else ()
+        return (*crops, self.image_size)
+
+    def varying_images(self) -> str | None:
+        """Say why a training image differs between epochs; None if it does not."""
+        if self.augment:
+            return "augmentation changes the images"
+        return "the first epochs see parts of the images" if self.crop_epochs else None
+
+    @contextmanager
+    def whole_images(self) -> Iterator[None]:
+        """Train without crops inside this context, since crops and whole images have different loss curves."""
+        crop_epochs, self.crop_epochs = self.crop_epochs, 0
+        try:
+            yield
+        finally:
+            self.crop_epochs = crop_epochs
+
+    def warn_if_only_crops(self, epochs: float) -> None:
+        """Tell the user if a run of this many epochs ends before it trains on whole images, unless ``epochs`` <= 0."""
+        debugging = self.trainer is not None and self.trainer.fast_dev_run  # type: ignore[attr-defined]
+        if self.crop_epochs and 0 < epochs <= self.crop_epochs and not debugging:
+            log_info(
+                f"no epoch trains on whole images, since crop_epochs is {self.crop_epochs}: lower --data.crop_epochs, "
+                "or train for more epochs"
+            )
+
+    # Hooks of Lightning
+
+    @override
     def setup(self, stage: str) -> None:
-        """Read what the stage needs: train and val for fit, val for validate, test for test."""
+        """Load the splits of the stage: train and val for fit, val for validate, test for test."""
         if self.crop_epochs and (self.crop_size or 0) > self.image_size:
-            raise UserError(f"crop_size {self.crop_size} is more than {self.image_size}: lower --data.crop_size")
+            raise UserError(
+                f"crop_size {self.crop_size} is larger than the images ({self.image_size}): lower --data.crop_size"
+            )
         wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
         missing = [split for split in wanted if split not in self._splits]
+        loaded: dict[str, LabelledImages] = {}
         if "test" in missing:
             if len(self.split_names) == 1:
-                raise UserError(f"{self.root} has no test images: use validate, or add a folder test/")
-            self._splits["test"] = self._prepare(self.load(self.split_names[-1]), "test")
+                raise UserError(f"{self.root} has no test images: add a test split, or use validate")
+            loaded = {"test": self.load(self.split_names[-1])}
         elif missing:
-            self._splits |= {split: self._prepare(part, split) for split, part in self._train_and_val(missing).items()}
+            validates = self.trainer is None or self.trainer.limit_val_batches != 0
+            loaded = load_train_and_val(self, missing, self.val_size, self.seed, validates)
+        self._splits |= {split: self._keep_in_memory(images, split) for split, images in loaded.items()}
 
-    def _train_and_val(self, wanted: Sequence[str]) -> dict[str, LabelledImages]:
-        if self.val_size:
-            source = self.load("train")
-            size = len(source.labels)
-            if self.val_size >= size:
-                raise UserError(f"val_size {self.val_size} leaves nothing of {size} images: lower --data.val_size")
-            order = random_permutation(size, self.seed, "val")
-            parts = {"val": order[: self.val_size], "train": order[self.val_size :]}
-            return {split: source.subset(parts[split].sort().values) for split in wanted}
-        if len(self.split_names) == 1:
-            raise UserError(f"{self.root} has no images for validation: hold some out with --data.val_size")
-        second = self.split_names[1]
-        validated = self.trainer is None or self.trainer.limit_val_batches != 0
-        if "train" in wanted and second == self.split_names[-1] and validated:
-            log_info(
-                f"val_size is 0: validation uses the split {second!r}, which test uses too. The best checkpoint is "
-                "chosen on it, so its accuracy is no independent test."
-            )
-        return {split: self.load(second if split == "val" else "train") for split in wanted}
-
-    def _prepare(self, source: LabelledImages, split: str) -> LabelledImages:
-        """The split at its final size, in memory if it fits."""
-        images, labels = source
-        if isinstance(images, Tensor):
-            if images.shape[-1] == self.image_size and self.resize == "stretch":
-                return source
-            images = ResizedImages(images, self.image_size, self.resize)
-        budget = self._budget()
-        if len(images) * 3 * self.image_size**2 > budget:
-            amount = f"{len(images)} images exceed the memory budget of {budget / 2**30:.3g} GiB"
-            log_info(f"{split}: {amount} (--data.memory_budget), decoded batch by batch")
-            return LabelledImages(images, labels)
-        return LabelledImages(decode_all(images, self.num_workers, progress=f"decoding {split}"), labels)
-
-    def _budget(self) -> float:
-        """Bytes."""
-        if self.memory_budget is not None:
-            return self.memory_budget * 2**30
-        left = available_memory()
-        processes = self.trainer.num_devices if self.trainer else 1  # of this machine, each of which has the images
-        return _MOST_MEMORY if left is None else min(_MOST_MEMORY, left / 2 / processes)
+    def _keep_in_memory(self, images: LabelledImages, split: str) -> LabelledImages:
+        if self.memory_budget is None:
+            budget = memory_budget(self.trainer.num_devices if self.trainer else 1)
+        else:
+            budget = self.memory_budget * 2**30
+        return keep_in_memory(images, split, self.image_size, self.resize, budget, self.num_workers)
 
     def _loader(self, split: str, batch_size: int, seed: int | None = None) -> BatchLoader:
         images, labels = self._splits[split]
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        if not _fits(images, device):
+        if not isinstance(images, Tensor) or not _fits_on_gpu(images, device):
             device = torch.device("cpu")
         return BatchLoader(images, labels, batch_size, seed, rank, world_size, self.num_workers, device)
 
+    @override
     def train_dataloader(self) -> BatchLoader:
-        """Batches in an order of each epoch's own."""
-        # which trains on the same few batches in every epoch
+        """Make the loader of training batches, in an order that is drawn anew in each epoch."""
+        # overfit_batches trains on the same few batches in every epoch
         overfit = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
         return self._loader("train", self.batch_size, None if overfit else self.seed)
 
+    @override
     def val_dataloader(self) -> BatchLoader:
-        """Batches in a fixed order, as large as evaluation is fast with."""
+        """Make the loader of validation batches, in a fixed order and large enough for fast evaluation."""
         return self._loader("val", self._eval_batch_size)
 
+    @override
     def test_dataloader(self) -> BatchLoader:
-        """As :meth:`val_dataloader`."""
         return self._loader("test", self._eval_batch_size)
 
     @property
     def _eval_batch_size(self) -> int:
         return max(self.batch_size, _EVAL_VALUES // (3 * self.image_size**2))
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Without Lightning's walk through arbitrary collections, which shows in small steps."""
-        if not isinstance(batch, Batch):  # the example input for the table of layers
-            return super().transfer_batch_to_device(batch, device, dataloader_idx)
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
+    @override
+    def transfer_batch_to_device(
+        self, batch: Batch | FeatureBatch, device: torch.device, dataloader_idx: int
+    ) -> Batch | FeatureBatch:
+        """Move the tensors directly; Lightning's generic traversal takes measurable time with small batches."""
+        if isinstance(batch, Batch | FeatureBatch):
+            return type(batch)(*(tensor.to(device, non_blocking=True) for tensor in batch))
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)  # the model summary's example input
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Uint8 to normalised float32, augmented and perhaps cropped while training."""
-        if not isinstance(batch, Batch) or batch.image.dtype != torch.uint8:  # what a bank of features keeps is ready
+    @override
+    def on_after_batch_transfer(self, batch: Batch | FeatureBatch, dataloader_idx: int) -> Batch | FeatureBatch:
+        """Preprocess images, with augmentation and crops while training; features need no preprocessing."""
+        if not isinstance(batch, Batch):
             return batch
         training = self.trainer is not None and self.trainer.training
         return self.preprocess(batch, self.trainer.current_epoch if training else None)  # type: ignore[union-attr]
 
     def preprocess(self, batch: Batch, epoch: int | None = None) -> Batch:
-        """The batch with normalised images, (N, 3, H, W) float32, on the same device.
+        """Convert uint8 images to normalised float32, (N, 3, H, W) with channels last in memory, on the same device.
 
         Args:
-            batch: images (N, 3, H, W) uint8.
-            epoch: of training, counted from 0, whose augmentation and crops are applied; None for neither.
+            batch: a batch with images (N, 3, H, W) uint8.
+            epoch: training epoch, counted from 0, whose augmentation and crops are applied; None applies neither.
         """
         image = to_float(batch.image)
         if epoch is not None:
             image = augment(image, self.augment, batch.index, self.seed, epoch)
             if epoch < self.crop_epochs and self.crop_size is not None:
                 image = random_crop(image, KeyedRandom(batch.index, self.seed, epoch), self.crop_size)
-        if self._scale[0].device != image.device:
-            self._scale = self._scale[0].to(image.device), self._scale[1].to(image.device)
-        # convolutions are faster with channels last, all before them is not
-        image = normalize(image, *self._scale).contiguous(memory_format=torch.channels_last)
-        return Batch(image, batch.label, batch.index)
+        return Batch(self._normalize(image), batch.label, batch.index)
 
 
-def _fits(images: Tensor | LazyImages, device: torch.device) -> bool:
-    """Whether images in memory leave most of a GPU's memory to the training."""
-    if device.type != "cuda" or not isinstance(images, Tensor):
-        return False
-    return images.nbytes < torch.cuda.mem_get_info(device)[0] / 4
+def _fits_on_gpu(images: Tensor, device: torch.device) -> bool:
+    """Tell whether the images take less than a quarter of the free GPU memory."""
+    return device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] / 4
+
+
+def image_data(trainer: Trainer) -> ImageDataModule | None:
+    """Return the trainer's data module, or None if it is not an ImageDataModule."""
+    data = trainer.datamodule  # type: ignore[attr-defined]  # declared nowhere, but set by every Trainer
+    return data if isinstance(data, ImageDataModule) else None

@@ -1,109 +1,55 @@
-"""Image files to uint8 RGB tensors: the one place that decodes."""
+"""Images that are decoded when they are used, and the pool of threads that decodes them ahead of use."""
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import TypeVar
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 from tqdm import tqdm
+from typing_extensions import override
 
+from lit_vision.data.decoding import Resize, read_image, uncropped_size
 from lit_vision.errors import UserError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
+T = TypeVar("T")
+R = TypeVar("R")
 
-
-Resize = Literal["stretch", "center_crop"]
-
-_PROBE = 8  # images
 WORTH_A_THREAD = 0.002
-"""Seconds of decoding an image from which threads are faster than one, which the interpreter's lock does not stop."""
+"""Decoding time per image, in seconds, from which several threads are faster than one.
 
-
-def list_images(folder: Path) -> list[Path]:
-    """The image files below a folder in a fixed order; hidden files and folders are left out."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-
-
-def read_image(path: Path, image_size: int | None = None, resize: Resize = "stretch") -> Tensor:
-    """Decode one image file of any kind as upright RGB.
-
-    Args:
-        path: the file. Of an animation the first frame is taken; 16-bit grey is scaled to 8 bits.
-        image_size: side in pixels of the square to make (bilinear, antialiased); None keeps the file's own size.
-        resize: exact stretches the whole image to the square; crop takes the middle of it, as torchvision's weights
-            expect: the shorter side becomes 8/7 of ``image_size`` (256 for 224), what is over is cut off.
-
-    Returns:
-        (3, H, W) uint8.
-
-    Raises:
-        UserError: the file is empty, truncated or not an image.
-    """
-    try:
-        with Image.open(BytesIO(path.read_bytes())) as opened:  # one read: Pillow's own are many, and small
-            ImageOps.exif_transpose(opened, in_place=True)
-            image = _to_rgb(opened)
-    except Exception as error:  # Pillow's decoders raise a dozen kinds, struct.error and SyntaxError among them
-        empty = path.is_file() and path.stat().st_size == 0
-        unknown = "it is empty" if empty else "it is no image, or of a kind that Pillow does not know"
-        reason = unknown if isinstance(error, UnidentifiedImageError) else error
-        raise UserError(f"cannot read the image {path} ({reason}): mend or remove that file") from error
-    if image_size is not None:
-        image = _to_square(image, image_size, resize)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-
-def _to_square(image: Image.Image, side: int, resize: Resize) -> Image.Image:
-    if resize == "center_crop":
-        # the middle of what the resized image would be, as a box of the image itself: one resampling does both
-        visible = min(image.size) * side / _uncropped(side)
-        left, top = (image.width - visible) / 2, (image.height - visible) / 2
-        return image.resize((side, side), Image.Resampling.BILINEAR, (left, top, left + visible, top + visible))
-    return image if image.size == (side, side) else image.resize((side, side), Image.Resampling.BILINEAR)
-
-
-def _uncropped(side: int) -> int:
-    return round(side * 8 / 7)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        image.load()
-        return image
-    if image.mode.startswith("I"):  # 16 bits in 16 or 32; convert() would clip at 255 instead of scaling
-        return image.convert("I").point(lambda value: value / 257).convert("L").convert("RGB")
-    if "transparency" in image.info:  # of a palette: RGBA keeps the colours that a direct conversion warns about
-        image = image.convert("RGBA")
-    return image.convert("RGB")
+Pillow decodes outside the interpreter's lock, so threads pay off for large images; small ones spend their time inside
+it.
+"""
+_TIMED = 8  # calls that are timed to decide on threads
 
 
 class LazyImages(ABC):
-    """Images that are made when they are asked for; what :func:`decode_all` turns into one tensor."""
+    """Images that are decoded or resized when they are asked for.
+
+    Attributes:
+        image_size: side in pixels of every image.
+    """
+
+    image_size: int
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def __getitem__(self, index: int) -> Tensor:
-        """One image: (3, H, W) uint8; called from several threads."""
+        """Make one image, (3, image_size, image_size) uint8; called from several threads."""
 
     @abstractmethod
     def subset(self, index: Tensor) -> "LazyImages":
-        """The images at these places, (n,) int64."""
+        """Select the images at these positions, (n,) int64."""
 
 
 class ImageFiles(LazyImages):
@@ -111,8 +57,9 @@ class ImageFiles(LazyImages):
 
     Args:
         paths: the files.
-        image_size: the side in pixels that each image gets.
-        resize: how, as for :func:`read_image`; None for not at all, then another size is an error.
+        image_size: side in pixels of every image.
+        resize: how images are resized, see :func:`read_image`; with None they are not, and an image of another size is
+            an error.
     """
 
     def __init__(self, paths: Sequence[Path], image_size: int, resize: Resize | None) -> None:
@@ -123,29 +70,30 @@ class ImageFiles(LazyImages):
     def __len__(self) -> int:
         return len(self.paths)
 
+    @override
     def __getitem__(self, index: int) -> Tensor:
         path = self.paths[index]
         image = read_image(path, self.image_size, self.resize) if self.resize else read_image(path)
         height, width = image.shape[1:]
         if (height, width) != (self.image_size, self.image_size):
             raise UserError(
-                f"{path} is {width}x{height} pixels, others are {self.image_size}x{self.image_size}: "
+                f"{path} is {width}x{height} pixels, but others are {self.image_size}x{self.image_size}: "
                 "set --data.image_size to resize all images"
             )
         return image
 
+    @override
     def subset(self, index: Tensor) -> "ImageFiles":
-        """The images at these places."""
         return ImageFiles([self.paths[i] for i in index.tolist()], self.image_size, self.resize)
 
 
 class ResizedImages(LazyImages):
-    """Images in memory that are resized at each use, for when all of them at the new size would not fit.
+    """Images in memory that are resized each time they are asked for.
 
     Args:
         images: (N, 3, H, W) uint8.
-        image_size: the side in pixels to resize to (bilinear, antialiased).
-        resize: how, as for :func:`read_image`.
+        image_size: side in pixels of the resized images (bilinear, antialiased).
+        resize: how images are resized, see :func:`read_image`.
     """
 
     def __init__(self, images: Tensor, image_size: int, resize: Resize) -> None:
@@ -156,45 +104,77 @@ class ResizedImages(LazyImages):
     def __len__(self) -> int:
         return len(self.images)
 
+    @override
     def __getitem__(self, index: int) -> Tensor:
-        side = _uncropped(self.image_size) if self.resize == "center_crop" else self.image_size
+        side = uncropped_size(self.image_size) if self.resize == "center_crop" else self.image_size
         return F.center_crop(F.resize(self.images[index], [side, side], antialias=True), [self.image_size])
 
+    @override
     def subset(self, index: Tensor) -> "ResizedImages":
-        """The images at these places."""
         return ResizedImages(self.images[index], self.image_size, self.resize)
 
 
-def decode_all(images: LazyImages, num_workers: int, progress: str | None = None) -> Tensor:
-    """Every image at once: (N, 3, H, W) uint8.
+def decode_ahead(
+    decode: Callable[[T], R], items: Iterable[T], workers: int, ahead: int, overlap: bool = False
+) -> Generator[R, None, None]:
+    """Map a function over items, lazily and in order, in threads if they pay off.
+
+    The first few calls are made and timed in the calling thread; their mean decides whether the others are made by
+    ``workers`` threads (see :data:`WORTH_A_THREAD`). The threads end with the generator: after its last item, at an
+    error of ``decode`` or at ``close()``. A caller that may stop early wraps it in :func:`contextlib.closing`.
 
     Args:
-        images: what decodes when it is asked for.
-        num_workers: threads. Pillow decodes outside of the interpreter's lock, which helps with large images; small
-            ones spend their time inside it and are faster in one thread, so a first few decide.
-        progress: name of a progress bar on a terminal, None for none.
+        decode: the function; called from several threads.
+        items: arguments of ``decode``; at most ``ahead`` of them are taken before their result is asked for.
+        workers: number of threads for slow calls.
+        ahead: number of results that may wait for their use, at least 1.
+        overlap: use one thread even for quick calls, for a caller that computes between two results.
+
+    Yields:
+        ``decode(item)`` for each item.
     """
-    first = images[0]
-    decoded = torch.empty((len(images), *first.shape), dtype=torch.uint8)
+    remaining = iter(items)
+    seconds = []
+    for item in islice(remaining, 1 + _TIMED):
+        start = time.perf_counter()
+        result = decode(item)
+        seconds.append(time.perf_counter() - start)
+        yield result
+    timed = seconds[1:]  # the first call may import and open what the later ones find ready
+    slow = sum(timed) >= WORTH_A_THREAD * len(timed)
+    threads = workers if slow else 1
+    if threads == 1 and not overlap:
+        yield from map(decode, remaining)
+        return
+    pool = ThreadPoolExecutor(threads)
+    pending: deque[Future[R]] = deque()
+    try:
+        pending.extend(pool.submit(decode, item) for item in islice(remaining, ahead))
+        while pending:
+            result = pending.popleft().result()
+            pending.extend(pool.submit(decode, item) for item in islice(remaining, 1))
+            yield result
+    finally:
+        pool.shutdown(cancel_futures=True)  # an unreadable file ends the work at once
+
+
+def decode_all(images: LazyImages, num_workers: int, progress: str | None = None) -> Tensor:
+    """Decode every image into one tensor, (N, 3, image_size, image_size) uint8.
+
+    Args:
+        images: the images.
+        num_workers: number of threads, if :func:`decode_ahead` finds that they pay off.
+        progress: name of a progress bar on a terminal; None shows no bar.
+    """
+    decoded = torch.empty((len(images), 3, images.image_size, images.image_size), dtype=torch.uint8)
 
     def decode(index: int) -> None:
         decoded[index] = images[index]
 
-    with tqdm(total=len(images), desc=progress, unit=" images", leave=False, disable=None if progress else True) as bar:
-        start = time.perf_counter()
-        probe = range(min(_PROBE, len(images)))
-        for index in probe:
-            decode(index)
-        seconds = (time.perf_counter() - start) / len(probe)
-        if seconds < WORTH_A_THREAD or num_workers == 1:
-            for index in range(len(probe), len(images)):
-                decode(index)
-                bar.update()
-            return decoded
-        pool = ThreadPoolExecutor(num_workers)
-        try:
-            for _ in pool.map(decode, range(len(probe), len(images))):
-                bar.update()
-        finally:
-            pool.shutdown(cancel_futures=True)  # the first unreadable file ends it, not the last
+    with (
+        tqdm(total=len(images), desc=progress, unit=" images", leave=False, disable=None if progress else True) as bar,
+        closing(decode_ahead(decode, range(len(images)), num_workers, ahead=32 * num_workers)) as done,
+    ):
+        for _ in done:
+            bar.update()
     return decoded

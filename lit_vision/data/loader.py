@@ -1,26 +1,22 @@
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from contextlib import closing
+from itertools import chain, islice
 from math import ceil
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lit_vision.data.batch import Batch
-from lit_vision.data.images import LazyImages
+from lit_vision.data.batch import Batch, FeatureBatch
+from lit_vision.data.images import LazyImages, decode_ahead
 from lit_vision.data.rng import random_permutation
 from lit_vision.errors import UserError
 
-_AHEAD = 3  # batches being decoded while one is used
+_AHEAD = 3  # batches that are decoded while one is used
 
 
 class EpochSampler:
-    """The order of a split: drawn from (seed, epoch), or as it is without a seed.
-
-    The Trainer calls ``set_epoch`` on the ``sampler`` of every loader at the start of every epoch.
-    """
+    """The order of a split: a shuffle determined by (seed, epoch), or the split's own order without a seed."""
 
     def __init__(self, size: int, seed: int | None) -> None:
         self.size = size
@@ -28,34 +24,39 @@ class EpochSampler:
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order is given next."""
+        """Choose the epoch that the order is for."""
         self.epoch = epoch
 
     def tensor(self) -> Tensor:
-        """The order as (size,) int64."""
+        """Return the order, (size,) int64."""
         if self.seed is None:
             return torch.arange(self.size)
         return random_permutation(self.size, self.seed, "order", self.epoch)
 
 
 class BatchLoader:
-    """Whole batches out of memory, or decoded by threads ahead of their use.
+    """Yields batches from memory, or prefetches and decodes them in threads.
 
     Each image comes once per epoch. A step's global batch has ``batch_size * world_size`` images, of which process
-    ``rank`` yields every ``world_size``-th. ``state_dict`` holds how far an epoch is, so the Trainer resumes within it.
+    ``rank`` yields every ``world_size``-th.
+
+    The Trainer takes this in place of a ``DataLoader``, and relies on three things: at the start of every epoch, it
+    calls ``sampler.set_epoch(epoch)``, which must also apply to an iterator made before the call; it reads
+    ``batch_sampler``, where None means that ``sampler`` decides the order; and it saves ``state_dict`` in checkpoints
+    and restores it with ``load_state_dict``, so that a run resumes within an epoch.
 
     Args:
-        images: (N, 3, H, W) uint8, or what decodes them when they are asked for.
+        images: (N, 3, H, W) uint8, or an object that decodes them when they are asked for.
         labels: (N,) int64.
         batch_size: images per batch and process; the last batch of an epoch may be smaller.
-        seed: of the shuffle; None keeps the order.
-        rank: this process' number.
-        world_size: the number of processes.
-        num_workers: threads that decode where ``images`` is no tensor.
-        device: to which images in memory are copied once, so that their batches are made there.
+        seed: seed of the shuffle; None keeps the order.
+        rank: index of this process, from 0.
+        world_size: number of processes.
+        num_workers: number of threads that decode, if ``images`` is not a tensor.
+        device: the device on which batches of images in memory are made; the images are copied to it once.
     """
 
-    batch_sampler = None  # as a DataLoader with a sampler; the Trainer looks at both
+    batch_sampler = None
 
     def __init__(
         self,
@@ -76,86 +77,103 @@ class BatchLoader:
         self.world_size = world_size
         self.num_workers = num_workers
         self.device = torch.device(device)
-        self.bank: Tensor | None = None
-        """(N, width) float32: what batches get in the place of images, once a model has computed their features."""
+        self._features: Tensor | None = None
         self._resume: dict[str, int] = {}
         self._yielded = 0
-        self._resident: tuple[Tensor, Tensor, Tensor] | None = None  # what was copied, and images and labels there
+        # The tensor that was copied to the device, with the copies of it and of the labels.
+        self._resident: tuple[Tensor, Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
         return ceil(len(self.labels) / (self.batch_size * self.world_size))
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | FeatureBatch]:
         # A generator, so that the order is drawn at the first batch: the Trainer makes the iterator before it
         # announces the epoch.
         resume, self._resume = self._resume, {}
         start = resume.get("batch", 0) if resume.get("epoch") == self.sampler.epoch else 0
         order = self.sampler.tensor()
-        if self.bank is not None or isinstance(self.images, Tensor):
+        if self._features is not None or isinstance(self.images, Tensor):
             order = order.to(self.device)
         steps = order.split(self.batch_size * self.world_size)[start:]
         self._yielded = start
-        for batch in self._load(step[self.rank :: self.world_size] for step in steps):
+        for batch in self._load([step[self.rank :: self.world_size] for step in steps]):
             self._yielded += 1
             yield batch
 
-    def weight(self, batch: int) -> float:
-        """What the mean over this process' part of a step's images counts in the mean over the means of all processes.
+    @property
+    def features(self) -> Tensor | None:
+        """(N, width) float32 that batches carry in place of images; None while they carry images."""
+        return self._features
 
-        It is 1 but for an epoch's last step, which may have more images for one process than for another.
+    def serve(self, features: Tensor | None) -> None:
+        """Yield batches of these features, (N, width) float32, from the next iterator on; with None, images again."""
+        self._features = features
+
+    def loss_weight(self, batch_idx: int) -> float:
+        """Return the weight of this rank's mean loss, so that DDP's average over ranks equals the mean over images.
+
+        It is 1 except in an epoch's last step, where ranks may have different numbers of images.
         """
         step = self.batch_size * self.world_size
-        size = min(step, len(self.labels) - batch * step)
+        size = min(step, len(self.labels) - batch_idx * step)
         return len(range(self.rank, size, self.world_size)) * self.world_size / size
 
     def sequential(self, batch_size: int) -> "BatchLoader":
-        """The images once, unshuffled."""
+        """Make a loader of the same images, unshuffled, in batches of another size; it never serves features."""
         return BatchLoader(
             self.images, self.labels, batch_size, None, self.rank, self.world_size, num_workers=self.num_workers
         )
 
     def take(self, index: Tensor) -> Batch:
-        """These images, (n,) int64, whatever the order of the epoch; never their features."""
-        images = self.images
-        if isinstance(images, Tensor):
-            return Batch(images[index], self.labels[index], index)
-        return Batch(torch.stack([images[i] for i in index.tolist()]), self.labels[index], index)
+        """Return the images at these positions, (n,) int64, as a batch on the CPU, even while features are served."""
+        if isinstance(self.images, Tensor):
+            return Batch(self.images[index], self.labels[index], index)
+        images = (self.images[i] for i in index.tolist())
+        return Batch(_stack(images, len(index), self.images.image_size), self.labels[index], index)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where in which epoch the loader stands."""
+        """Return the epoch, the number of its batches that were yielded, and the number of batches in it."""
         return {"epoch": self.sampler.epoch, "batch": self._yielded, "batches": len(self)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on there, the next time that this epoch is asked for.
+        """Continue after the batches that were yielded, the next time that this epoch is iterated.
 
         Raises:
-            UserError: the state is from the middle of an epoch of other batches.
+            UserError: the state is from the middle of an epoch with another number of batches.
         """
         if 0 < state["batch"] < state["batches"] != len(self):
             raise UserError(
-                f"the checkpoint is from the middle of an epoch of {state['batches']} batches, which cannot go on with "
-                f"{len(self)}: resume with the same data and batch_size, or from a whole epoch (--ckpt_path best)"
+                f"the checkpoint is from the middle of an epoch of {state['batches']} batches, which cannot continue "
+                f"with {len(self)}: resume with the same data and batch size, or from a whole epoch (--ckpt_path best)"
             )
         self._resume = state
 
-    def _load(self, indices: Iterator[Tensor]) -> Iterator[Batch]:
-        images = self.images if self.bank is None else self.bank
-        if isinstance(images, Tensor):
-            if self._resident is None or self._resident[0] is not images:
-                self._resident = images, images.to(self.device), self.labels.to(self.device)
-            _, images, labels = self._resident
+    def _load(self, indices: list[Tensor]) -> Iterator[Batch | FeatureBatch]:
+        if self._features is not None:
+            features, labels = self._on_device(self._features)
+            for index in indices:
+                yield FeatureBatch(features.index_select(0, index), labels[index], index)
+        elif isinstance(self.images, Tensor):
+            images, labels = self._on_device(self.images)
             for index in indices:
                 yield Batch(images.index_select(0, index), labels[index], index)
-            return
-        pool = ThreadPoolExecutor(self.num_workers)
-        ahead: deque[tuple[Tensor, list[Future[Tensor]]]] = deque()
-        try:
-            while True:
-                for index in islice(indices, _AHEAD - len(ahead)):
-                    ahead.append((index, [pool.submit(images.__getitem__, i) for i in index.tolist()]))
-                if not ahead:
-                    return
-                index, decoding = ahead.popleft()
-                yield Batch(torch.stack([image.result() for image in decoding]), self.labels[index], index)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        else:
+            yield from self._decode(self.images, indices)
+
+    def _on_device(self, data: Tensor) -> tuple[Tensor, Tensor]:
+        """Return images or features, and the labels, on the device; they are copied once."""
+        if self._resident is None or self._resident[0] is not data:
+            self._resident = data, data.to(self.device), self.labels.to(self.device)
+        return self._resident[1:]
+
+    def _decode(self, images: LazyImages, indices: list[Tensor]) -> Iterator[Batch]:
+        order = chain.from_iterable(index.tolist() for index in indices)
+        ahead = _AHEAD * self.batch_size
+        with closing(decode_ahead(images.__getitem__, order, self.num_workers, ahead, overlap=True)) as decoded:
+            for index in indices:
+                yield Batch(_stack(decoded, len(index), images.image_size), self.labels[index], index)
+
+
+def _stack(images: Iterator[Tensor], count: int, side: int) -> Tensor:
+    """Stack the next images into (count, 3, side, side); a rank may have none in an epoch's last step."""
+    return torch.stack(list(islice(images, count))) if count else torch.empty(0, 3, side, side, dtype=torch.uint8)

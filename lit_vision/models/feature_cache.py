@@ -1,24 +1,64 @@
-from typing import Any
+"""A frozen backbone's features of a split, computed once a run and served in place of its images."""
 
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from lit_vision.data.batch import Batch
+from lit_vision.data.datamodule import image_data
+from lit_vision.data.loader import BatchLoader
+from lit_vision.utils.log import log_info
+from lit_vision.utils.precision import has_fast_bfloat16
 
-_BATCH_SIZE = 16  # more is no faster on a CPU, see keep_freed_memory; the same everywhere, so that rounding is, too
-_PROBE = 2  # images to try a precision on
-_TOLERANCE = 0.01  # relative error of features: bfloat16 costs ResNet18 0.003, but MobileNetV2 0.13
+_BATCH_SIZE = 16  # larger is no faster on a CPU, see keep_freed_memory; the same on all devices, for the same rounding
+_PROBE_IMAGES = 2
+_MOST_ERROR = 0.01  # relative error of the features: bfloat16 costs ResNet18 0.003, but MobileNetV2 0.13
 
 
-@torch.no_grad()  # not inference_mode, whose tensors could not take part in the training of the head
-def compute_features(backbone: nn.Module, loader: Any, trainer: Trainer) -> Tensor:
-    """What a frozen network makes of every image of a split, in the fastest precision that keeps the result.
+def serve_features(loader: object, backbone: nn.Module, trainer: Trainer, tta: bool) -> None:
+    """Make a loader serve features if each image has the same ones in every epoch, otherwise images.
+
+    Call this before an epoch, in all processes. The features are computed once for each loader.
 
     Args:
-        backbone: (N, 3, H, W) float32 -> (N, width), in eval mode.
-        loader: of the split; its ``sequential`` gives this process' share of the images.
-        trainer: moves and normalises batches, and puts the shares of all processes together.
+        loader: loader of the split; one that is not a BatchLoader is left as it is.
+        backbone: a network in eval mode, (N, 3, H, W) float32 -> (N, width).
+        trainer: the run's Trainer, whose data module knows whether images vary.
+        tta: True if the stage averages over several views of each image.
+    """
+    if not isinstance(loader, BatchLoader):
+        return
+    reason = _why_not_valid(backbone, trainer, tta)
+    if reason is not None:
+        loader.serve(None)
+        if trainer.training and trainer.current_epoch == 0:
+            log_info(f"features are computed in every epoch: {reason}")
+    elif loader.features is None:
+        loader.serve(compute_features(backbone, loader, trainer))
+
+
+def _why_not_valid(backbone: nn.Module, trainer: Trainer, tta: bool) -> str | None:
+    """Say why the features of an image may differ between epochs; None if they do not."""
+    data = image_data(trainer)
+    if data is None:
+        return "the data is not an ImageDataModule, and may change the images"
+    if reason := data.varying_images():
+        return reason
+    if tta:
+        return "test-time augmentation changes the images"
+    if any(parameter.requires_grad for parameter in backbone.parameters()):
+        return "the backbone is not frozen"
+    return None
+
+
+@torch.no_grad()  # not inference_mode, whose tensors cannot be used to train the head
+def compute_features(backbone: nn.Module, loader: BatchLoader, trainer: Trainer) -> Tensor:
+    """Compute the backbone's features of a split, in bfloat16 if that changes the first ones by at most 1%.
+
+    Args:
+        backbone: a network in eval mode, (N, 3, H, W) float32 -> (N, width).
+        loader: loader of the split, of which each process computes its share.
+        trainer: the run's Trainer, which moves and normalises batches, and adds up the shares of all processes.
 
     Returns:
         (images of the split, width) float32 on the CPU, in the order of ``Batch.index``.
@@ -29,29 +69,24 @@ def compute_features(backbone: nn.Module, loader: Any, trainer: Trainer) -> Tens
         image = trainer.strategy.batch_to_device(batch).image
         return backbone(image.to(memory_format=torch.channels_last)).float()
 
+    device = trainer.strategy.root_device
     precision = trainer.precision_plugin.forward_context()
-    if trainer.precision == "32-true" and has_fast_bfloat16(trainer.strategy.root_device.type):
-        probe = loader.take(torch.arange(min(_PROBE, len(loader.labels))))  # the same in all processes
+    if trainer.precision == "32-true" and has_fast_bfloat16(device):
+        probe = loader.take(torch.arange(min(_PROBE_IMAGES, len(loader.labels))))  # the same in all processes
         exact = compute(probe)
-        fast = torch.autocast(trainer.strategy.root_device.type, torch.bfloat16)
-        with fast:
+        bfloat16 = torch.autocast(device.type, torch.bfloat16)
+        with bfloat16:
             error = (compute(probe) - exact).norm() / exact.norm()
-        if error <= _TOLERANCE:
-            precision = fast
+        if error <= _MOST_ERROR:
+            precision = bfloat16
     features: Tensor | None = None
     with precision:
         for batch in loader.sequential(_BATCH_SIZE):
-            found = compute(batch)
+            assert isinstance(batch, Batch)
+            part = compute(batch)
             if features is None:
-                features = found.new_zeros(len(loader.labels), found.shape[1])
-            features[batch.index.to(found.device)] = found
+                features = part.new_zeros(len(loader.labels), part.shape[1])
+            features[batch.index.to(part.device)] = part
     assert features is not None
-    # each image is zero in all processes but one
+    # the features of each image are zero in all processes but one
     return trainer.strategy.reduce(features, reduce_op="sum").cpu()
-
-
-def has_fast_bfloat16(device: str) -> bool:
-    """Whether a type of device, such as cpu or cuda, multiplies bfloat16 in hardware."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()

@@ -1,28 +1,111 @@
+"""Predict the classes of image files with a trained network."""
+
 import copy
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from lit_vision.data.decoding import read_image
+from lit_vision.data.images import decode_ahead
+from lit_vision.data.transforms import to_float
+from lit_vision.errors import UserError
 from lit_vision.models.classifier import Classifier
+
+_BATCH_VALUES = 2**21  # float32 values of a batch, 8 MB, as in evaluation
 
 
 class Predictor(nn.Module):
-    """A trained network for use, in eval mode and frozen: what it was trained to expect stands inside.
+    """A trained network that is ready for use: in eval mode, frozen, and with the normalisation of its training.
 
     Args:
         model: the network, which is copied.
+        tta: predict with the mean over six views of each image; by default, the model's own setting.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: Classifier) -> None:
+    def __init__(self, model: Classifier, tta: bool | None = None) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
-        for name in ("mean", "std"):
-            self.register_buffer(name, torch.tensor(model.hparams[name])[:, None, None])
+        if tta is not None:
+            self.model.tta = tta
+        self.register_buffer("mean", torch.tensor(model.input_spec.mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(model.input_spec.std)[:, None, None])
         self.eval().requires_grad_(False)
 
     def forward(self, image: Tensor) -> Tensor:
         """Probabilities (N, classes) of RGB images (N, 3, image_size, image_size), float32 in [0, 1]."""
         return self.model.forward_tta((image - self.mean) / self.std).softmax(1)
+
+
+class Prediction(NamedTuple):
+    """Prediction for an image file.
+
+    Attributes:
+        path: path of the file.
+        image: (3, image_size, image_size) uint8, as the network takes it; None if the file cannot be read.
+        probabilities: probability of each class, in [0, 1]; empty if the file cannot be read.
+        error: the reason why the file cannot be read; empty if it can.
+    """
+
+    path: Path
+    image: Tensor | None
+    probabilities: list[float]
+    error: str = ""
+
+
+@torch.inference_mode()
+def predictions(
+    model: Classifier, paths: Sequence[Path], device: str | None = None, tta: bool | None = None
+) -> Iterator[Prediction]:
+    """Predict the classes of image files, in the order of the files, with a few batches in memory at a time.
+
+    Args:
+        model: the network, which knows how its images are prepared.
+        paths: paths of the files.
+        device: device to compute on, such as cpu or cuda:1; by default, the accelerator if there is one, otherwise cpu.
+        tta: see :class:`Predictor`.
+
+    Raises:
+        UserError: the device does not exist, or cannot compute.
+    """
+    predictor = Predictor(model, tta).to(_find_device(device))
+    side, resize = model.input_spec.image_size, model.input_spec.resize
+
+    def read(path: Path) -> Prediction:
+        try:
+            return Prediction(path, read_image(path, side, resize), [])
+        except UserError as error:
+            return Prediction(path, None, [], str(error))
+
+    size = max(1, _BATCH_VALUES // (3 * side**2))
+    workers = os.cpu_count() or 1
+    with closing(decode_ahead(read, paths, workers, ahead=2 * size + workers)) as decoded:
+        while batch := list(islice(decoded, size)):
+            yield from _predict(predictor, batch)
+
+
+def _predict(predictor: Predictor, batch: Sequence[Prediction]) -> Iterable[Prediction]:
+    """Fill in the probabilities of the images that were read."""
+    images = [prediction.image for prediction in batch if prediction.image is not None]
+    if not images:
+        return batch
+    probabilities = iter(predictor(to_float(torch.stack(images).to(predictor.mean.device))).tolist())
+    return (p if p.image is None else p._replace(probabilities=next(probabilities)) for p in batch)
+
+
+def _find_device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        torch.zeros(1, device=name).cpu()  # some devices exist but cannot compute, such as meta
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"there is no device {name} ({error}): use another --device, such as cpu") from error
+    return torch.device(name)

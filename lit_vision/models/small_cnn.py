@@ -2,30 +2,33 @@ from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor, nn
+from typing_extensions import override
 
-from lit_vision.errors import UserError
-from lit_vision.models.classifier import Classifier, init_linear
+from lit_vision.errors import UserError, check_at_least
+from lit_vision.models.classifier import Classifier
+from lit_vision.models.modules import init_linear
 
 Activation = Literal["ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Tanh", "Sigmoid"]
 
 
 class SmallCNN(Classifier):
-    """Two convolutions and three linear layers; 66,722 parameters as it stands.
+    """A network of two convolutions and three linear layers, with 66,722 parameters by default.
 
     conv1 - activation - max pool 2 - conv2 - activation - max pool 2 - flatten - layer1 - activation - layer2 -
-    activation - layer_out. A side of I pixels leaves a convolution as O = I - kernel_size + 1, a pooling as O = I // 2.
-    Linear weights start Xavier uniform, their biases 0; convolutions as PyTorch leaves them.
+    activation - layer_out. A side of I pixels leaves a convolution as O = I - kernel_size + 1, and a pooling as
+    O = I // 2. Linear layers start with Xavier uniform weights and zero biases, convolutions as PyTorch initialises
+    them.
 
     Args:
-        channels: output channels of the two convolutions.
-        kernel_size: of both, in pixels.
-        hidden: widths of the two hidden linear layers.
-        activation: name of a torch.nn module.
-        weights: file with a state_dict to start from.
-        kwargs: as for :class:`Classifier`.
+        channels: Output channels of the two convolutions.
+        kernel_size: Side of the kernels of both convolutions, in pixels.
+        hidden: Widths of the two hidden linear layers.
+        activation: Activation function, as the name of a torch.nn module.
+        weights: File to start from, with a state_dict or a checkpoint.
+        kwargs: options of :class:`Classifier`.
 
     Raises:
-        UserError: ``image_size`` leaves no pixel.
+        UserError: a size is below 1, or image_size is so small that no pixel is left after the poolings.
     """
 
     def __init__(
@@ -38,14 +41,14 @@ class SmallCNN(Classifier):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if min(*channels, *hidden, kernel_size) < 1:
-            raise UserError("channels, hidden and kernel_size must be at least 1: change --model.channels and so on")
-        image_size = self.hparams["image_size"]
+        check_at_least(1, "model", channels=min(channels), hidden=min(hidden), kernel_size=kernel_size)
+        image_size = self.input_spec.image_size
         side = _side_after_block(_side_after_block(image_size, kernel_size), kernel_size)
         if side < 1:
             raise UserError(
                 f"image_size {image_size} leaves no pixel after two convolutions with kernel_size {kernel_size} and "
-                f"two poolings: set --data.image_size to {3 * kernel_size + 1} or more, or --model.kernel_size lower"
+                f"two poolings: set --data.image_size to {3 * kernel_size + 1} or more, or lower "
+                "--model.kernel_size"
             )
         act = getattr(nn, activation)
         self.conv1 = nn.Conv2d(3, channels[0], kernel_size)
@@ -64,8 +67,8 @@ class SmallCNN(Classifier):
         if weights is not None:
             self.load_weights(weights)
 
+    @override
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (N, classes) of normalised images (N, 3, H, W)."""
         x = self.pool1(self.act1(self.conv1(image)))
         x = self.pool2(self.act2(self.conv2(x)))
         x = self.act3(self.layer1(self.flatten(x)))

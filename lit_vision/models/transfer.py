@@ -1,41 +1,41 @@
-import difflib
-import pickle
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
+from typing_extensions import override
 
-from lit_vision.errors import UserError
-from lit_vision.models.checkpoint import check_state_dict, read_weights
-from lit_vision.models.classifier import Classifier, init_linear
-from lit_vision.models.feature_cache import compute_features
-from lit_vision.utils.log import log_info
+from lit_vision.data.batch import Batch, FeatureBatch
+from lit_vision.models.backbones import check_arch, make_backbone, read_backbone_weights
+from lit_vision.models.checkpoint import check_state_dict
+from lit_vision.models.classifier import Classifier
+from lit_vision.models.epoch_metrics import Stage
+from lit_vision.models.feature_cache import serve_features
+from lit_vision.models.modules import init_linear
 
 
 class TransferClassifier(Classifier):
-    """A frozen torchvision backbone and a new ``fc``, the only layer that is trained.
+    """A frozen torchvision backbone and a new linear layer ``fc``, the only layer that is trained.
 
-    The backbone stays in eval mode, so that its BatchNorm statistics do not drift: its parameters and buffers are the
-    same bits after fit. ``fc`` starts Xavier uniform, its bias 0.
+    The backbone stays in eval mode, so that its BatchNorm statistics do not drift: after training, its parameters and
+    buffers are bit-identical. ``fc`` starts with Xavier uniform weights and zero biases.
 
-    While nothing random touches the images, their features are computed once per run and kept, and later epochs only
-    train ``fc``; where that is not valid, the log says so.
+    If the images are the same in every epoch, their features are computed once a run, and later epochs run only ``fc``.
+    Otherwise, a message says why the features are computed in every epoch.
 
     Args:
-        arch: a torchvision classification network whose last layer is Linear, such as resnet18 or mobilenet_v2.
-        weights: of the backbone: DEFAULT or another of torchvision's names for it (downloaded and hash checked by
-            torchvision), a file with a state_dict of the network, or null for random ones. From a file whose head has
-            as many outputs as there are classes, such as the notebook saves, ``fc`` is loaded, too.
-        cache_features: keep features instead of computing them in every epoch.
-        image_size: side in pixels of the input images; the command line takes it from the data.
-        kwargs: as for :class:`Classifier`.
+        arch: Name of a torchvision classification network whose last layer is Linear, such as resnet18 or mobilenet_v2.
+        weights: Weights of the backbone: DEFAULT or another of torchvision's names, which torchvision downloads and
+            checks; a file with a state_dict of the network, or a checkpoint; or null for random weights. If the last
+            layer in the file has an output for each class, as in the notebook's files, fc starts from it.
+        cache_features: Compute the features of each image once a run instead of in every epoch.
+        image_size: Side of the input images in pixels; set from the data by the command line.
+        kwargs: options of :class:`Classifier`.
 
     Raises:
-        UserError: an unknown arch, one with another head or for another image size; weights that are missing or of
-            another network.
+        UserError: the network is unknown, does not end in a Linear layer, or cannot take images of this size, or the
+            weights are missing or of another network.
     """
 
     def __init__(
@@ -48,152 +48,88 @@ class TransferClassifier(Classifier):
     ) -> None:
         super().__init__(image_size=image_size, **kwargs)
         self.arch = arch
-        self.cache_features = cache_features
-        _check(arch, image_size)
-        self.backbone = models.get_model(arch, weights=None).requires_grad_(False)
-        self.head_name, head = _classifier_layer(self.backbone)
-        _replace(self.backbone, self.head_name, nn.Identity())
-        self.fc = nn.Linear(head.in_features, len(self.class_names))
+        check_arch(arch, image_size)
+        self.backbone, self.head_name, width = make_backbone(arch)
+        self.fc = nn.Linear(width, len(self.class_names))
         init_linear(self.fc)
+        self._compiled_head: Callable[[Tensor], Tensor] | None = None
         self.train()
         if weights is not None:
             self.load_weights(weights)
 
+    @override
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (N, classes) of normalised images (N, 3, H, W), or of their features (N, width)."""
-        return self.fc(self.backbone(image) if image.ndim == 4 else image)
+        return self.fc(self.backbone(image))
 
+    @override
+    def logits(self, batch: Batch | FeatureBatch, stage: Stage) -> Tensor:
+        if isinstance(batch, FeatureBatch):
+            head = (self._compiled_head or self.fc) if stage == "train" else self.fc
+            return head(batch.features.to(self.dtype))
+        return super().logits(batch, stage)
+
+    @override
     def train(self, mode: bool = True) -> Self:
-        """Train ``fc`` alone: in train mode even a frozen backbone would move its BatchNorm statistics."""
+        """Set the mode of ``fc`` alone: in train mode, even a frozen backbone would update its BatchNorm statistics."""
         super().train(mode)
         self.backbone.eval()
         return self
 
+    @override
     def export_state_dict(self) -> dict[str, Tensor]:
-        """As torchvision's own network with its last Linear replaced names it, which loads it with strict=True."""
+        """Weights for torchvision's own network with its last layer replaced, which loads them with strict=True."""
         head = {f"{self.head_name}.{name}": tensor for name, tensor in self.fc.state_dict().items()}
         return {**self.backbone.state_dict(), **head}
 
+    @override
     def load_weights(self, weights: str | Path) -> None:
-        """Load the backbone by name or from a file, and ``fc`` where the file's fits.
+        """Load the backbone, and also ``fc`` if the last layer of the file has an output for each class.
+
+        Args:
+            weights: one of torchvision's names for weights, or a file.
 
         Raises:
-            UserError: neither a name nor a file; a download that failed; a file that is broken or of another network.
+            UserError: ``weights`` is neither a name nor a file, the download failed, or the file is broken or of
+                another network.
         """
-        names = [*models.get_model_weights(self.arch).__members__]
-        if weights in names:
-            state: Mapping[str, Tensor] = _download(self.arch, str(weights))
-        elif Path(weights).is_file():
-            state = read_weights(weights)
-        else:
-            raise UserError(
-                f"weights {weights} is neither a file nor one of torchvision's for {self.arch}: give --model.weights a "
-                f"file, {', '.join(names)} or null"
-            )
-        if state.keys() == self.state_dict().keys():  # a checkpoint of ours
+        state = read_backbone_weights(self.arch, weights)
+        if state.keys() == self.state_dict().keys():  # the names of a checkpoint of this class
             super().load_weights(weights)
             return
-        head = {
-            name: state[f"{self.head_name}.{name}"]
-            for name in ("weight", "bias")
-            if f"{self.head_name}.{name}" in state
-        }
-        body = {name: tensor for name, tensor in state.items() if not name.startswith(f"{self.head_name}.")}
+        prefix = f"{self.head_name}."
+        head = {name: state[prefix + name] for name in ("weight", "bias") if prefix + name in state}
+        body = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
         check_state_dict(self.backbone, body, weights)
         self.backbone.load_state_dict(body)
         if {name: tensor.shape for name, tensor in head.items()} == {n: p.shape for n, p in self.fc.named_parameters()}:
             self.fc.load_state_dict(head)
             self.trained = True
 
-    # The feature bank
+    # The feature cache
 
+    def _serve_features(self, loader: object) -> None:
+        if self.hparams["cache_features"]:
+            serve_features(loader, self.backbone, self.trainer, tta=self.tta and self.trainer.testing)
+
+    @override
     def on_train_start(self) -> None:
-        """Fill the bank where an epoch is resumed in its middle, which has no start of its own."""
         super().on_train_start()
-        if "train" in self._totals:  # in all processes, though one alone counts what was seen before
-            self._use_bank(self.trainer.train_dataloader)
+        if self.hparams["compile"]:
+            self._compiled_head = torch.compile(self.fc.forward)
+        if self.is_within_epoch:  # on_train_epoch_start is not called for a resumed epoch
+            self._serve_features(self.trainer.train_dataloader)
 
+    @override
     def on_train_epoch_start(self) -> None:
-        """Start counting anew, and fill the bank in the first epoch."""
         super().on_train_epoch_start()
-        self._use_bank(self.trainer.train_dataloader)
+        self._serve_features(self.trainer.train_dataloader)
 
+    @override
     def on_validation_epoch_start(self) -> None:
-        """Start counting anew, and fill the bank at the first validation."""
         super().on_validation_epoch_start()
-        self._use_bank(self.trainer.val_dataloaders)
+        self._serve_features(self.trainer.val_dataloaders)
 
+    @override
     def on_test_epoch_start(self) -> None:
-        """Start counting anew, and fill the bank."""
         super().on_test_epoch_start()
-        self._use_bank(self.trainer.test_dataloaders)
-
-    def _use_bank(self, loader: Any) -> None:
-        if not hasattr(loader, "bank"):  # not our loader, which can give features in the place of images
-            return
-        reason = self._why_no_bank()
-        if reason is None and loader.bank is None:
-            loader.bank = compute_features(self.backbone, loader, self.trainer)
-        elif reason is not None:
-            loader.bank = None
-            if self.cache_features and self.trainer.training and self.trainer.current_epoch == 0:
-                log_info(f"features are computed in every epoch: {reason}")
-
-    def _why_no_bank(self) -> str | None:
-        if not self.cache_features:
-            return "cache_features is off"
-        data = getattr(self.trainer, "datamodule", None)
-        if getattr(data, "augment", ()):
-            return "augmentation changes the images"
-        if getattr(data, "crop_epochs", 0):
-            return "the first epochs see parts of the images"
-        if self.tta and self.trainer.testing:
-            return "test-time augmentation changes the images"
-        if any(parameter.requires_grad for parameter in self.backbone.parameters()):
-            return "the backbone is not frozen"
-        return None
-
-
-def _check(arch: str, image_size: int) -> None:
-    """Try the network without weights or memory: does it exist, end in a Linear, and take such images?"""
-    known = models.list_models(module=models)
-    if arch not in known:
-        close = difflib.get_close_matches(arch, known, n=3, cutoff=0.4)
-        raise UserError(
-            f"torchvision has no network {arch}: did you mean {' or '.join(close) or 'resnet18'}? (--model.arch)"
-        )
-    with torch.device("meta"):
-        network = models.get_model(arch, weights=None).eval()
-        name, head = _classifier_layer(network)
-        if not isinstance(head, nn.Linear):
-            raise UserError(f"the head of {arch} is {type(head).__name__}, no Linear: choose another --model.arch")
-        _replace(network, name, nn.Identity())
-        try:
-            features = network(torch.empty(1, 3, image_size, image_size))
-        except (RuntimeError, AssertionError, ValueError) as error:
-            raise UserError(
-                f"{arch} takes no images of {image_size} pixels ({error}): set --data.image_size to 224"
-            ) from error
-    if features.shape != (1, head.in_features):
-        raise UserError(f"the last Linear of {arch} is not its head: choose another --model.arch")
-
-
-def _classifier_layer(network: nn.Module) -> tuple[str, Any]:
-    return [(name, module) for name, module in network.named_modules() if not next(module.children(), None)][-1]
-
-
-def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(network.get_submodule(parent), child, module)
-
-
-def _download(arch: str, name: str) -> Mapping[str, Tensor]:
-    weights = models.get_model_weights(arch)[name]
-    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-    try:
-        return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(
-            f"cannot get torchvision's weights {name} of {arch} ({error}): put {weights.url} at {file}, or name a file "
-            "with --model.weights FILE"
-        ) from error
+        self._serve_features(self.trainer.test_dataloaders)

@@ -1,4 +1,4 @@
-"""Test-time augmentation: what a network says of an image is the mean over several views of it."""
+"""Test-time augmentation: average the logits over several views of each image."""
 
 from collections.abc import Callable
 
@@ -7,17 +7,17 @@ from torch import Tensor
 
 
 def mean_over_views(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
-    """The mean logits over six views: the image, moved by a pixel up and left, down and right, and these mirrored.
+    """Average the logits over six views: the image, moved by a pixel up left and down right, and all three mirrored.
 
-    The two that are not moved count for one half. After Keller Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single
-    GPU", arXiv 2404.00498, 2024.
+    The two views that are not moved have half of the total weight. After Keller Jordan, "94% on CIFAR-10 in 3.29
+    Seconds on a Single GPU", arXiv 2404.00498, 2024.
 
     Args:
-        network: (N, 3, H, W) -> logits (N, classes).
-        image: (N, 3, H, W).
+        network: the network, (N, 3, H, W) -> logits (N, classes).
+        image: (N, 3, H, W), normalised; H and W are at least 2.
 
     Returns:
-        (N, classes).
+        Logits (N, classes).
     """
     height, width = image.shape[2:]
     padded = F.pad(image, (1, 1, 1, 1), mode="reflect")

@@ -1,1 +1,1 @@
-"""Command lines and YAML files become data, model and Trainer."""
+"""Turn command lines and YAML files into data, model and Trainer."""

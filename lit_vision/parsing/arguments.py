@@ -1,73 +1,89 @@
-"""The command line before it is parsed: which configs it means."""
+"""Find the configs and the checkpoint that a command line means, before it is parsed."""
 
 import argparse
+import difflib
+import re
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple, NoReturn
 
 import yaml
 
 from lit_vision.errors import UserError
-from lit_vision.runs import LOGS, find_checkpoint, run_of
+from lit_vision.runs import CONFIG, find_checkpoint, logs_folder, run_of
 
-TRAINING, EVALUATING = ("fit", "lr-find"), ("validate", "test")
-SUBCOMMANDS = (*TRAINING, *EVALUATING)
 FROM_DATA = ("class_names", "image_size", "mean", "std", "resize")
-"""Options of the model that are the data's to say."""
+"""Options of the model that are taken from the data."""
+
+CKPT_PATH = "Checkpoint to load: best or last of the newest run, or a file."
+NAME = "Name of the run, by default the config's; with --ckpt_path best or last, that of the runs to look in."
+SEED = "Seed of weights, shuffling and augmentation; true draws a random one."
 
 
-def complete_args(args: list[str]) -> tuple[list[str], str]:
-    """Put the configs first, as paths, so that what else the command line says wins over them.
+class Arguments(NamedTuple):
+    """A command line whose configs have been found.
 
-    Without ``--config`` it is the one beside the checkpoint, or shapes.yaml for a fit that names no data and no model.
+    Attributes:
+        words: the options, with the paths of the configs first, so that all other options override them.
+        name: the name that the last config gives to the run.
+    """
+
+    words: list[str]
+    name: str
+
+
+def find_configs(command: str, words: list[str], default: str | None = None) -> Arguments:
+    """Find the configs that a command line means.
+
+    Without ``--config``, that is config.yaml in the folder of the checkpoint's run, otherwise ``default``. A command
+    that has a default needs no config if ``--model`` and ``--data`` are both given.
 
     Args:
-        args: the command line without the program's name.
-
-    Returns:
-        The arguments, and the name that the last config gives to the run.
+        command: name of the command, for errors.
+        words: the command line after the command.
+        default: the config for a command line that names no checkpoint, data or model; None for a command that needs
+            one.
 
     Raises:
-        UserError: a config or checkpoint that is not there; an option of the model that the data decides.
+        UserError: a config or checkpoint is missing, or the words set an option that is taken from the data.
     """
-    if not args or args[0] not in SUBCOMMANDS or {"-h", "--help"} & set(args):
-        return args, "run"
-    subcommand, *options = args
-    given = {option.partition("=")[0] for option in options}
+    given = {word.partition("=")[0] for word in words}
     for option in FROM_DATA:
         if f"--model.{option}" in given:
-            raise UserError(f"--model.{option} is what the data says: change the options of --data instead")
-    named, options = _pick(options, "-c", "--config")
+            raise UserError(f"--model.{option} is taken from the data: change the options of --data instead")
+    named, options = _take(words, "-c", "--config")
     configs = [find_config(name) for name in named]
-    names = _pick(options, "--name")[0]
+    names, _ = _take(options, "--name")
     if "--ckpt_path" in given and (names or not configs):
-        checkpoints, options = _pick(options, "--ckpt_path")
-        folder = _pick(options, "--trainer.default_root_dir")[0] or ["."]
-        checkpoint = find_checkpoint(checkpoints[-1], Path(folder[-1]) / LOGS, names[-1] if names else None)
+        checkpoints, options = _take(options, "--ckpt_path")
+        roots, _ = _take(options, "--trainer.default_root_dir")
+        logs = logs_folder(roots[-1] if roots else None)
+        checkpoint = find_checkpoint(checkpoints[-1], logs, names[-1] if names else None)
         options += ["--ckpt_path", str(checkpoint)]
         if not configs:
             run = run_of(checkpoint)
             if run is None:
-                raise UserError(f"there is no config.yaml of a run beside {checkpoint}: name one with --config")
-            configs = [run / "config.yaml"]
-    elif not configs and subcommand in TRAINING and not {"--data", "--model"} & given:
-        configs = [find_config("shapes.yaml")]
-    elif not configs:
+                raise UserError(f"{checkpoint} is not in the folder of a run with a {CONFIG}: set --config to a config")
+            configs = [run / CONFIG]
+    elif not configs and default is not None and not {"--data", "--model"} & given:
+        configs = [find_config(default)]
+    elif not configs and (default is None or not {"--data", "--model"} <= given):
         raise UserError(
-            f"{subcommand} needs a config or a checkpoint: give --config one of {', '.join(shipped_configs())} or a "
-            "file, or --ckpt_path best, last or a file"
+            f"{command} needs a config or a checkpoint: set --config to one of {', '.join(shipped_configs())} or a "
+            "file, or --ckpt_path to best, last or a file"
         )
     first = [word for config in configs for word in ("--config", str(config))]
-    return [subcommand, *first, *options], configs[-1].stem
+    return Arguments([*first, *options], configs[-1].stem if configs else "run")
 
 
-def _pick(options: list[str], *flags: str) -> tuple[list[str], list[str]]:
-    """The values of one option, and the command line without it."""
+def _take(words: list[str], *flags: str) -> tuple[list[str], list[str]]:
+    """Take one option out of a command line, and return its values and the other words."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument(*flags, dest="values", action="append", default=[])
     try:
-        known, rest = parser.parse_known_args(options)
+        known, rest = parser.parse_known_args(words)
     except argparse.ArgumentError as error:
-        raise UserError(f"{error}: give it one") from error
+        raise UserError(f"{error}: give the option a value") from error
     return known.values, rest
 
 
@@ -75,25 +91,64 @@ _SHIPPED = Path(str(files("lit_vision") / "configs"))
 
 
 def shipped_configs() -> list[str]:
-    """The names of the configs that come with the package."""
+    """Names of the configs that come with the package."""
     return sorted(path.name for path in _SHIPPED.glob("*.yaml"))
 
 
 def find_config(name: str) -> Path:
-    """The file of that name if it exists, else the config of that name that comes with the package.
+    """Find a config: the file of that name, otherwise the config of that name that comes with the package.
 
     Raises:
-        UserError: neither is there, or the file is no config.
+        UserError: neither exists, or the file is not a config.
     """
     if Path(name).is_file():
         try:
             content = yaml.safe_load(Path(name).read_text())
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{name} is no YAML ({error}): correct it") from error
+            raise UserError(f"{name} is not valid YAML ({error}): correct the file") from error
         if not isinstance(content, dict):
-            raise UserError(f"{name} is no config: it must hold options such as trainer, model and data")
+            raise UserError(f"{name} is not a config: set --config to a file with options, such as model and data")
         return Path(name)
     for shipped in shipped_configs():
         if name in (shipped, Path(shipped).stem):
             return _SHIPPED / shipped
-    raise UserError(f"there is no config {name}: give --config a file, or one of {', '.join(shipped_configs())}")
+    raise UserError(f"there is no config {name}: set --config to a file, or to one of {', '.join(shipped_configs())}")
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argparse parser whose errors are UserErrors."""
+
+    def error(self, message: str) -> NoReturn:
+        page = f"see {self.prog} --help"
+        if missing := re.search(r"arguments are required: (.+)", message):
+            raise UserError(f"{self.prog.split()[-1]} needs {missing[1].replace(', ', ' and ')}: {page}")
+        if unknown := re.search(r"unrecognized arguments: (\S+)", message):
+            close = difflib.get_close_matches(unknown[1], re.findall(r"--[\w.]+", self.format_help()), n=1)
+            meant = f" (did you mean {close[0]}?)" if close else ""
+            raise UserError(f"there is no option {unknown[1]}{meant}: {page}")
+        raise UserError(f"{message}: {page}")
+
+
+def simple_parser(command: str, description: str) -> argparse.ArgumentParser:
+    """Make the parser of a command that needs a checkpoint but no config; the command adds its own options."""
+    parser = _Parser(prog=f"lit-vision {command}", description=description, allow_abbrev=False)
+    parser.add_argument("--ckpt_path", required=True, metavar="CHECKPOINT", help=CKPT_PATH)
+    parser.add_argument("--name", help="Name of the runs in which to look for best or last. Default: all runs.")
+    parser.add_argument(
+        "--model",
+        metavar="MODULE.CLASS",
+        help="Class of your own network, such as my_net.MyNet, if the checkpoint was moved out of its run.",
+    )
+    return parser
+
+
+def true_or_false(word: str) -> bool:
+    """Read a word as a bool, as YAML does.
+
+    Raises:
+        ValueError: the word means neither true nor false.
+    """
+    value = yaml.safe_load(word)
+    if not isinstance(value, bool):
+        raise ValueError(word)
+    return value

@@ -5,38 +5,39 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from typing_extensions import override
 
 from lit_vision.errors import UserError
+from lit_vision.runs import LAST
 from lit_vision.utils.files import atomic_write, remove_partial_files
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are whole or absent: written beside the old one, which they replace when on the disk.
+    """Writes each checkpoint beside the old one, which it replaces once the new one is on the disk.
 
-    Lightning's own are moved out of the folder for temporary files, which is a copy where that is on another disk.
+    Lightning writes to the folder for temporary files and moves the file, which copies it if the disks differ.
     """
 
+    @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint.
 
         Raises:
-            UserError: the disk is full or cannot be written; the old checkpoint of that name is as it was.
+            UserError: the disk is full or the file cannot be written; the old checkpoint of that name is kept.
         """
-        if "://" in str(path):  # a bucket, which has no half files
-            return super().save_checkpoint(checkpoint, path, storage_options)
         path = Path(path)
-        content = io.BytesIO()
-        torch.save(checkpoint, content)  # which hides the reason where a file cannot be written
+        content = io.BytesIO()  # torch.save would hide why a file cannot be written
+        torch.save(checkpoint, content)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            remove_partial_files(path)  # of a process that was killed while it wrote
-            with atomic_write(path) as beside, beside.open("wb") as file:
+            remove_partial_files(path)
+            with atomic_write(path) as temporary, temporary.open("wb") as file:
                 file.write(content.getbuffer())
                 file.flush()
-                os.fsync(file.fileno())  # else a power cut could leave the new name with nothing in it
+                os.fsync(file.fileno())  # otherwise a power cut could leave an empty file under the new name
         except OSError as error:
             kept = "; the one before is kept" if path.is_file() else ""
-            remedy = "make room, or name another folder with --trainer.default_root_dir"
-            if path.with_name("last.ckpt").is_file():
-                remedy = "make room, and go on with --ckpt_path last"
+            remedy = "make room, or choose another folder with --trainer.default_root_dir"
+            if path.with_name(LAST).is_file():
+                remedy = "make room and resume with --ckpt_path last"
             raise UserError(f"cannot write the checkpoint {path} ({error.strerror}){kept}: {remedy}") from error

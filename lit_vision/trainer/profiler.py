@@ -1,13 +1,14 @@
 from contextlib import AbstractContextManager, nullcontext
 
 from lightning.pytorch.profilers import PassThroughProfiler
+from typing_extensions import override
 
 
 class NoOpProfiler(PassThroughProfiler):
-    """Profiles nothing, for less than Lightning's own: the Trainer asks forty times a step."""
+    """Does nothing, at less cost than PassThroughProfiler; the Trainer calls its profiler about 40 times a step."""
 
     _nothing: AbstractContextManager[None] = nullcontext()
 
+    @override
     def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
-        """The same empty context for all actions."""
         return self._nothing

@@ -1,1 +1,1 @@
-"""Helpers that know nothing of images or training."""
+"""Helpers for files, messages, memory, precision, and private parts of Lightning and torch."""

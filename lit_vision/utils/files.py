@@ -1,100 +1,76 @@
-"""Files that are whole or not there at all."""
+"""Atomic file writes, and checks that a file can be written."""
 
-import errno
 import glob
 import os
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from lit_vision.errors import UserError
 
 
-def ensure_writable(root: Path, option: str = "--data.root") -> None:
-    """Create a folder if need be, and try to write in it; ``option`` names another.
+def ensure_writable(folder: Path, option: str = "--data.root") -> None:
+    """Create a folder if it does not exist, and check that files can be written in it.
+
+    Args:
+        folder: the folder.
+        option: the option that chooses the folder, named in the error.
 
     Raises:
-        UserError: it is a file, or cannot be written.
+        UserError: the folder is a file, or cannot be written to.
     """
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        reason = "is a file" if root.is_file() else f"cannot be written ({error.strerror})"
-        raise UserError(f"{root} {reason}: name another folder with {option}") from error
+        reason = "is a file" if folder.is_file() else f"cannot be written to ({error.strerror})"
+        raise UserError(f"{folder} {reason}: choose another folder with {option}") from error
 
 
 def check_output(path: Path, option: str, suffix: str | None = None) -> None:
-    """See whether a file can be written before the work for it is done; its folder is made.
+    """Check that a file can be written before the work for it begins, and create its folder.
+
+    Args:
+        path: the file.
+        option: the option that names the file.
+        suffix: the suffix that the name must have, such as .png.
 
     Raises:
-        UserError: it is a folder, its folder cannot be written, or its name does not end in ``suffix``.
+        UserError: the path is a folder, its folder cannot be written to, or its suffix is wrong.
     """
     if path.is_dir() or not path.name:
-        raise UserError(f"{path} is a folder: give {option} the name of a file")
+        raise UserError(f"{path} is a folder: set {option} to the name of a file")
     if suffix is not None and path.suffix.lower() != suffix:
-        raise UserError(f"{path} does not end in {suffix}: give {option} a name that does")
+        raise UserError(f"{path} does not end in {suffix}: set {option} to a name that does")
     ensure_writable(path.parent, option)
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Around the writing of a file: gives the name to write to, which takes the place of ``path`` at the end.
+    """Yield a temporary path to write to, which replaces ``path`` if the block ends without an error.
 
-    A reader, or a crash, never meets half a file. What is no regular file, such as /dev/stdout, is written directly.
+    No reader ever sees half a file, and no crash leaves one at ``path``. Special files such as /dev/stdout are written
+    directly.
     """
     if path.exists() and not path.is_file():
         yield path
         return
-    path = path.resolve()  # a link stays one
-    beside = path.with_name(_half(path, str(os.getpid())))
+    path = path.resolve()  # a symbolic link stays a link, and its target is replaced
+    temporary = path.with_name(_temporary_name(path, str(os.getpid())))
     try:
-        yield beside
-        os.replace(beside, path)
+        yield temporary
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
-
-
-@contextmanager
-def explain_full_disks(folder: Path) -> Iterator[None]:
-    """Around all that writes in a folder, libraries among it: a full disk becomes one line.
-
-    Raises:
-        UserError: the disk, or what a user may have on it, is full.
-    """
-    hook = threading.excepthook
-
-    def report(args: Any) -> None:
-        if not _is_full(args.exc_value):  # TensorBoard writes in a thread, and tells its caller later
-            hook(args)
-
-    threading.excepthook = report
-    try:
-        yield
-    except OSError as error:
-        if not _is_full(error):
-            raise
-        raise UserError(
-            f"cannot write in {folder} ({error.strerror}): make room, and go on with --ckpt_path last, or start in "
-            "another folder with --trainer.default_root_dir"
-        ) from error
-    finally:
-        threading.excepthook = hook
-
-
-def _is_full(error: BaseException | None) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        temporary.unlink(missing_ok=True)
 
 
 def remove_partial_files(path: Path) -> None:
-    """Remove what :func:`atomic_write` left beside ``path`` in killed processes; no other may be writing it."""
-    for half in path.parent.glob(_half(Path(glob.escape(path.name)), "*")):
-        half.unlink(missing_ok=True)
+    """Remove temporary files of :func:`atomic_write` in killed processes; no other process may be writing ``path``."""
+    for partial in path.parent.glob(_temporary_name(Path(glob.escape(path.name)), "*")):
+        partial.unlink(missing_ok=True)
 
 
-def _half(path: Path, process: str) -> str:
+def _temporary_name(path: Path, process: str) -> str:
     return f".{path.stem}.{process}{path.suffix}"

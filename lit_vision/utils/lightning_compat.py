@@ -1,6 +1,6 @@
-"""Every use of what Lightning, jsonargparse and torch keep private, in one place: an upgrade means reading this file.
+"""All uses of private parts of Lightning and torch, in one place: check this file at each upgrade.
 
-Each is needed because there is no public way. Checked with lightning 2.6.6, jsonargparse 4.53.0 and torch 2.14.1.
+Each is needed because no public part does the same. Checked with lightning 2.6.6 and torch 2.14.1.
 """
 
 import os
@@ -18,7 +18,8 @@ class FastHookNames(LightningModule):
     """A LightningModule that stores the name of the running hook directly.
 
     Lightning assigns ``_current_fx_name`` before and after each hook, some twenty times a step. ``nn.Module`` looks
-    through its parameters, buffers and submodules at each assignment, which is measurable in steps of a few images.
+    through its parameters, buffers and submodules at each assignment, which takes measurable time if steps are
+    short.
     """
 
     @override
@@ -30,7 +31,7 @@ class FastHookNames(LightningModule):
 
 
 class CachedStateKey(Callback):
-    """A callback whose ``state_key`` is computed once; Lightning asks for it at each hook, and ModelCheckpoint's is slow.
+    """A callback whose ``state_key`` is computed once: Lightning asks for it at each hook.
 
     A subclass calls :meth:`cache_state_key` at the end of its ``__init__``.
     """
@@ -50,7 +51,7 @@ class CachedStateKey(Callback):
 def count_interrupted_epochs_once(trainer: Trainer) -> None:
     """Let a run with ``max_steps`` resume like one with ``max_epochs``.
 
-    With ``max_steps``, Lightning takes an epoch that ended at a checkpoint for a finished one, and counts it twice
+    With ``max_steps``, Lightning takes an epoch that a checkpoint interrupted for a finished one, and counts it twice
     (``_FitLoop.reset``, ``_iteration_based_training``).
     """
     trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
@@ -67,7 +68,7 @@ def kill_other_processes(trainer: Trainer) -> None:
 
 
 def launched_by_lightning(trainer: Trainer) -> bool:
-    """Whether Lightning started the other processes itself, rather than torchrun or SLURM.
+    """Tell whether Lightning started the other processes itself, rather than torchrun or SLURM.
 
     Only strategies of several processes have a ``cluster_environment``; the base class does not declare it.
     """
@@ -75,11 +76,16 @@ def launched_by_lightning(trainer: Trainer) -> bool:
 
 
 def global_seed() -> int:
-    """The seed of ``seed_everything``, which Lightning keeps in the environment only; 0 if it was not called."""
+    """Return the seed of ``seed_everything``, which Lightning keeps only in the environment; 0 if it was not called."""
     return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
 
 def cpu_multiplies_bfloat16() -> bool:
-    """Whether this processor has AVX-512 bf16 instructions; False where torch cannot tell."""
+    """Tell whether this processor has AVX-512 bf16 instructions; False if torch does not know."""
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return supported is not None and bool(supported())
+
+
+def is_compile_error(error: Exception) -> bool:
+    """Tell whether torch.compile raised an error: its errors have no public base class."""
+    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))

@@ -1,16 +1,20 @@
+"""Free memory, the share of it that images may fill, and the reuse of freed memory."""
+
 import ctypes
 from collections.abc import Iterator
 from pathlib import Path
 
-# malloc.h of glibc
+_MAX_BUDGET = 4 * 2**30  # bytes
+
+# from malloc.h of glibc
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 def keep_freed_memory() -> None:
-    """Have this process keep up to 512 MB of what it frees in blocks of up to 32 MB, instead of giving it back at once.
+    """Let malloc cache up to 512 MB of freed memory, in blocks of up to 32 MB, instead of returning it to the system.
 
-    The tensors of every forward pass on a CPU are allocated anew; fetching their pages from the system again and again
-    takes a tenth of ResNet18's time. Does nothing where the C library is not glibc.
+    On a CPU, the tensors of every forward pass are allocated anew; fetching their pages from the system each time takes
+    a tenth of ResNet18's time. This does nothing if the C library is not glibc.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -20,24 +24,37 @@ def keep_freed_memory() -> None:
     mallopt(_TRIM_THRESHOLD, 512 * 2**20)
 
 
+def memory_budget(processes: int) -> float:
+    """Return the bytes that each process may fill with images: its share of half of the free memory, at most 4 GiB.
+
+    Args:
+        processes: the number of processes on this machine, each of which keeps the images.
+    """
+    available = available_memory()
+    return _MAX_BUDGET if available is None else min(_MAX_BUDGET, available / 2 / processes)
+
+
 def available_memory() -> int | None:
-    """Bytes that this process may still fill, by the system, its control groups and its own limit; None if unknown."""
+    """Return the bytes that this process can still allocate within the limits of the system, its groups and itself.
+
+    The result is None if the limits are unknown, which they are everywhere but on Linux.
+    """
     try:
         groups = _left_in_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
-        found = [_number(Path("/proc/meminfo"), "MemAvailable:") * 1024, *groups]
-        import resource  # which Windows does not have
+        limits = [_number(Path("/proc/meminfo"), "MemAvailable:") * 1024, *groups]
+        import resource  # does not exist on Windows
 
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
         if limit != resource.RLIM_INFINITY:
             pages = Path("/proc/self/statm").read_text().split()[0]
-            found.append(limit - int(pages) * resource.getpagesize())
-    except (OSError, ImportError, ValueError, IndexError, StopIteration, RuntimeError):  # no Linux
+            limits.append(limit - int(pages) * resource.getpagesize())
+    except (OSError, ImportError, ValueError, IndexError, StopIteration, RuntimeError):  # not Linux
         return None
-    return max(0, min(found))
+    return max(0, min(limits))
 
 
 def _left_in_groups(own: Path, mounted: Path) -> Iterator[int]:
-    """Bytes left in each of this process' control groups that has a limit, of version 1 and 2."""
+    """Yield the bytes left in each control group of this process that has a limit, of version 1 or 2."""
     for line in own.read_text().splitlines():
         _, controllers, group = line.split(":", 2)
         if controllers not in ("", "memory"):
@@ -49,15 +66,15 @@ def _left_in_groups(own: Path, mounted: Path) -> Iterator[int]:
             else ("memory.max", "memory.current", "inactive_file ")
         )
         inner = root / group.lstrip("/")
-        for folder in (inner, *inner.parents):  # a container may not see the upper ones, or be at the root itself
+        for folder in (inner, *inner.parents):  # a container may not see the outer groups, or be at the root itself
             most = (folder / limit).read_text().strip() if (folder / limit).is_file() else "max"
             if most != "max":
-                reclaimable = _number(folder / "memory.stat", cache)  # files that were read and can be read again
+                reclaimable = _number(folder / "memory.stat", cache)  # cached files, which can be read again
                 yield int(most) - int((folder / usage).read_text()) + reclaimable
             if folder == root:
                 break
 
 
 def _number(table: Path, name: str) -> int:
-    """The number that follows a name at the start of a line."""
+    """Return the number that follows a name at the start of a line."""
     return next(int(line.split()[1]) for line in table.read_text().splitlines() if line.startswith(name))

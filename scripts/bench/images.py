@@ -1,4 +1,4 @@
-"""The images that the benchmark measures with: real ones, or some of the same sizes."""
+"""The images that the benchmark measures with: real ones, or made ones of the same sizes."""
 
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,14 @@ from lit_vision.data import CIFAR10DataModule, ImageFolderDataModule, ShapesData
 
 
 def prepare(data: Path | None, cifar: int, pictures: int, photos: int, folder: Path) -> tuple[Any, ...]:
-    """Find the images, or make some of the same sizes.
+    """Find the images, or make images of the same sizes.
 
     Args:
-        data: folder with hymenoptera_data and either cifar-10-batches-py or cifar10/SPLIT/CLASS/*.
-        cifar: as in the Options of benchmark.py; the data set as downloaded is always taken whole.
-        pictures: as in the Options of benchmark.py.
-        photos: as in the Options of benchmark.py.
-        folder: where to put what is made.
+        data: folder with hymenoptera_data and either cifar-10-batches-py or cifar10/SPLIT/CLASS/*; None makes images.
+        cifar: see Options in benchmark.py; cifar-10-batches-py is always taken whole.
+        pictures: see Options in benchmark.py.
+        photos: see Options in benchmark.py.
+        folder: folder for the links and files that are made.
 
     Returns:
         The fields of Data in benchmark.py.
@@ -54,7 +54,7 @@ def prepare(data: Path | None, cifar: int, pictures: int, photos: int, folder: P
 
 
 def _link(source: Path, target: Path, count: int) -> None:
-    """Some images of each class."""
+    """Link the first ``count`` images of each class."""
     for images in filter(Path.is_dir, source.iterdir()):
         (target / images.name).mkdir(parents=True)
         for file in sorted(images.iterdir())[:count]:

@@ -1,6 +1,6 @@
-"""What the benchmark measures of lit-vision, as its users run it.
+"""The benchmark's measurements of lit-vision, as its users run it.
 
-Every function is meant to be called in a process of its own.
+Each function is meant to be called in a process of its own.
 """
 
 import csv
@@ -15,15 +15,19 @@ from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from io import StringIO
 from pathlib import Path
+from typing import ClassVar
 
 import torch
+from lightning.pytorch import Callback
 
+from bench.load import BESIDE, busy_processes
 from lit_vision.cli import main
-from lit_vision.commands.predict import predictions
-from lit_vision.data.images import list_images
+from lit_vision.data.batch import Batch
+from lit_vision.data.decoding import list_images
 from lit_vision.data.loader import BatchLoader
 from lit_vision.data.transforms import normalize, to_float
 from lit_vision.models import SmallCNN
+from lit_vision.models.predictor import predictions
 from lit_vision.utils.memory import keep_freed_memory
 
 TARGET = 0.606
@@ -31,13 +35,13 @@ TARGET = 0.606
 
 
 def _fit(arguments: Sequence[str]) -> tuple[list[dict[str, str]], float]:
-    """The rows of metrics.csv, and the seconds that ``lit-vision fit`` says it took."""
+    """Run ``lit-vision fit``; return the rows of metrics.csv and the seconds that it says it took."""
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
             code = main(["fit", "--name", "run", *arguments])
         if code:
-            raise RuntimeError(f"lit-vision fit {' '.join(arguments)} ended with {code}: {err.getvalue()}")
+            raise RuntimeError(f"lit-vision fit {' '.join(arguments)} exited with {code}: {err.getvalue()}")
         with open("lightning_logs/run/version_0/metrics.csv") as table:
             rows = list(csv.DictReader(table))
         os.chdir("/")
@@ -45,7 +49,7 @@ def _fit(arguments: Sequence[str]) -> tuple[list[dict[str, str]], float]:
 
 
 def notebook_1(arguments: Sequence[str], steps: int) -> dict[str, float]:
-    """Notebook 1's recipe with all that a run on a terminal shows and writes."""
+    """Measure notebook 1's recipe with everything that a run on a terminal shows and writes."""
     shown = ["--trainer.callbacks", "EpochBar", "--trainer.enable_progress_bar", "true"]
     limit = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", str(steps)]
     row = _fit(["--config", "cifar.yaml", *arguments, "--data.val_size", "0", *shown, *limit])[0][0]
@@ -56,25 +60,25 @@ def notebook_1(arguments: Sequence[str], steps: int) -> dict[str, float]:
 
 
 def time_to_target(arguments: Sequence[str]) -> dict[str, float]:
-    """cifar_fast.yaml until its validation reaches the notebook's accuracy."""
+    """Measure cifar_fast.yaml until its validation reaches notebook 1's accuracy."""
     stop = ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor", "val/acc"]
     stop += ["--trainer.callbacks.mode", "max", "--trainer.callbacks.patience", "1000"]
     stop += ["--trainer.callbacks.stopping_threshold", str(TARGET)]
     rows = _fit(["--config", "cifar_fast.yaml", *arguments, *stop])[0]
     if float(rows[-1]["val/acc"]) < TARGET:
-        raise RuntimeError(f"cifar_fast.yaml ended with {rows[-1]['val/acc']}")
+        raise RuntimeError(f"cifar_fast.yaml ended with val/acc {rows[-1]['val/acc']}, below {TARGET}")
     return {"fit": sum(float(row["time/epoch"]) for row in rows)}
 
 
 def notebook_2(folder: Path, epochs: int) -> dict[str, float]:
-    """Notebook 2's recipe: everything from the files to the checkpoints."""
+    """Measure notebook 2's recipe, from the files to the checkpoints."""
     data = ["--data", "ImageFolderDataModule", "--data.root", str(folder), "--data.image_size", "224"]
     more = ["--model.weights", "null", "--trainer.max_epochs", str(epochs)]
     return {"fit": _fit(["--config", "hymenoptera.yaml", *data, *more])[1]}
 
 
 def loader(splits: Path) -> dict[str, float]:
-    """Training images, up to 20,000 of them.
+    """Measure the loader with up to 20,000 training images.
 
     Returns:
         512: images per second in batches of 512, as normalised float32; 4: milliseconds for a batch of 4; alone 512 and
@@ -89,6 +93,7 @@ def loader(splits: Path) -> dict[str, float]:
     for batch_size in (512, 4):
         start = time.perf_counter()
         for batch in batches(batch_size):
+            assert isinstance(batch, Batch)
             normalize(to_float(batch.image), mean, std)
         found[f"{batch_size}"] = (time.perf_counter() - start) / size
         start = time.perf_counter()
@@ -99,7 +104,7 @@ def loader(splits: Path) -> dict[str, float]:
 
 
 def predict(folder: Path) -> dict[str, float]:
-    """Predictions of files."""
+    """Measure predictions for a folder with CLASS/*."""
     model, files = SmallCNN(), list_images(folder)
     start = time.perf_counter()
     for _ in predictions(model, files):
@@ -107,9 +112,38 @@ def predict(folder: Path) -> dict[str, float]:
     return {"files": len(files) / (time.perf_counter() - start)}
 
 
+def beside(arguments: Sequence[str]) -> dict[str, float]:
+    """Measure training in batches of 32, alone and while other processes want the same cores.
+
+    Returns:
+        0, 1 and 4: milliseconds for a step beside as many busy processes.
+    """
+    found = {}
+    for others, steps in BESIDE.items():
+        limits = ["--trainer.limit_train_batches", str(steps), "--trainer.limit_val_batches", "0"]
+        limits += ["--data.batch_size", "32", "--trainer.max_epochs", "1"]
+        with busy_processes(others):
+            row = _fit(["--config", "cifar.yaml", *arguments, "--data.val_size", "0", *limits])[0][0]
+        found[str(others)] = 1000 * 32 / float(row["time/images_per_second"])
+    return found
+
+
+class FirstBatch(Callback):
+    """Records the times at which training batches arrive, the first of them first."""
+
+    times: ClassVar[list[float]] = []
+
+    def on_train_batch_start(self, *_: object) -> None:
+        """Record the time."""
+        self.times.append(time.time())
+
+
 def start(started: float) -> dict[str, float]:
-    """From the start of the process to the first training batch."""
-    arrived: list[float] = []
-    SmallCNN.on_train_batch_start = lambda *_: arrived.append(time.time())  # type: ignore[method-assign]
-    _fit(["--config", "shapes.yaml", "--data.train_size", "1064", "--trainer.max_epochs", "1"])
-    return {"first batch": arrived[0] - started}
+    """Measure the seconds from the start of the process to the first training batch.
+
+    Args:
+        started: time at which the process was started, by ``time.time``.
+    """
+    watch = ["--trainer.callbacks+=bench.ours.FirstBatch"]
+    _fit(["--config", "shapes.yaml", "--data.train_size", "1064", "--trainer.max_epochs", "1", *watch])
+    return {"first batch": FirstBatch.times[0] - started}

@@ -1,6 +1,6 @@
-"""What the benchmark compares with: plain PyTorch as in the notebooks, and a loop that does nothing but train.
+"""The benchmark's measurements of plain PyTorch: loops as in the notebooks, and a loop that does nothing but train.
 
-Every function is meant to be called in a process of its own.
+Each function is meant to be called in a process of its own.
 """
 
 import time
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets, models, transforms
 
+from bench.load import BESIDE, busy_processes
+
 _TO_TENSOR = [transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)]
 
 
@@ -28,14 +30,14 @@ def _wait() -> None:
 
 
 def init_linear(module: nn.Module) -> None:
-    """Xavier uniform weights and no bias, for every Linear."""
+    """Set Xavier uniform weights and zero bias if the module is a Linear layer."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(module.bias)
 
 
 def small_cnn() -> nn.Module:
-    """Notebook 1's network."""
+    """Make notebook 1's network."""
     network = nn.Sequential(
         *(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
@@ -67,7 +69,7 @@ class Pixels(Dataset[tuple[Tensor, int]]):
 def _epoch(
     network: nn.Module, optimizer: torch.optim.Optimizer | None, batches: Iterable[tuple[Tensor, Tensor]], steps: int
 ) -> float:
-    """Seconds of up to so many steps: with an optimizer of training, without one of validation."""
+    """Return the seconds of up to ``steps`` steps, of training with an optimizer and of validation without one."""
     start, loss_sum, correct = time.perf_counter(), 0.0, 0
     network.train(optimizer is not None)
     for step, (images, labels) in enumerate(batches):
@@ -86,14 +88,14 @@ def _epoch(
 
 
 def notebook_1(splits: Path, steps: int) -> dict[str, float]:
-    """A part of an epoch in batches of 4, and a whole validation.
+    """Measure a part of an epoch in batches of 4, and a whole validation.
 
     Args:
         splits: file with the images and labels of train and val.
-        steps: of training.
+        steps: number of training steps.
 
     Returns:
-        Milliseconds: step. Seconds: validation, and epoch, which is both.
+        step: milliseconds for a training step; validation: its seconds; epoch: seconds for training and validation.
     """
     data = torch.load(splits, weights_only=True)
     network = small_cnn()
@@ -103,22 +105,23 @@ def notebook_1(splits: Path, steps: int) -> dict[str, float]:
     return {"step": 1000 * train / steps, "validation": validation, "epoch": train + validation}
 
 
-def bare_loop(splits: Path, steps: int) -> dict[str, float]:
-    """The same steps with all images ready in memory, and nothing counted.
+def bare_loop(splits: Path, steps: int, batch_size: int = 4) -> dict[str, float]:
+    """Measure the same steps with all images ready in memory, and without sums of loss and accuracy.
 
     Args:
-        splits: as for :func:`notebook_1`.
-        steps: of training.
+        splits: see :func:`notebook_1`.
+        steps: number of training steps.
+        batch_size: number of images in a step.
 
     Returns:
-        Milliseconds: step.
+        step: milliseconds for a step.
     """
     pixels, labels = torch.load(splits, weights_only=True)["train"]
     images = pixels.to(_device()).float().div_(127.5).sub_(1)
     labels = labels.to(_device())
     network = small_cnn()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9)
-    order = torch.randperm(len(images)).to(_device()).split(4)[:steps]
+    order = torch.randperm(len(images)).to(_device()).split(batch_size)[:steps]
     start = time.perf_counter()
     for index in order:
         loss = F.cross_entropy(network(images[index]), labels[index])
@@ -129,15 +132,31 @@ def bare_loop(splits: Path, steps: int) -> dict[str, float]:
     return {"step": 1000 * (time.perf_counter() - start) / len(order)}
 
 
-def notebook_2(folder: Path, epochs: int) -> dict[str, float]:
-    """ResNet18, frozen, with a new head: every image is decoded and passes the network in every epoch.
+def beside(splits: Path) -> dict[str, float]:
+    """Measure the bare loop in batches of 32, alone and while other processes want the same cores.
 
     Args:
-        folder: with train/CLASS/* and val/CLASS/*.
-        epochs: of training and validation.
+        splits: see :func:`notebook_1`.
 
     Returns:
-        Seconds: fit.
+        0, 1 and 4: milliseconds for a step beside as many busy processes.
+    """
+    found = {}
+    for others, steps in BESIDE.items():
+        with busy_processes(others):
+            found[str(others)] = bare_loop(splits, steps, batch_size=32)["step"]
+    return found
+
+
+def notebook_2(folder: Path, epochs: int) -> dict[str, float]:
+    """Measure a frozen ResNet18 with a new head; every image is decoded and passes the network in every epoch.
+
+    Args:
+        folder: folder with train/CLASS/* and val/CLASS/*.
+        epochs: number of epochs of training and validation.
+
+    Returns:
+        fit: seconds for all epochs.
     """
     transform = transforms.Compose([transforms.Resize((224, 224)), *_TO_TENSOR])
     train = DataLoader(datasets.ImageFolder(str(folder / "train"), transform), 32, shuffle=True)
@@ -151,10 +170,10 @@ def notebook_2(folder: Path, epochs: int) -> dict[str, float]:
 
 
 def loader(splits: Path) -> dict[str, float]:
-    """Training images, up to 20,000 of them, as normalised float32 through a DataLoader.
+    """Measure a DataLoader that yields up to 20,000 training images as normalised float32.
 
     Args:
-        splits: as for :func:`notebook_1`.
+        splits: see :func:`notebook_1`.
 
     Returns:
         512: images per second in batches of 512; 4: milliseconds for a batch of 4.
@@ -171,7 +190,11 @@ def loader(splits: Path) -> dict[str, float]:
 
 
 def predict(folder: Path) -> dict[str, float]:
-    """Images per second, files, of a folder with classes, in batches of 4 through a DataLoader."""
+    """Measure predictions for a folder with CLASS/*, in batches of 4 through a DataLoader.
+
+    Returns:
+        files: images per second.
+    """
     data = datasets.ImageFolder(str(folder), transforms.Compose(_TO_TENSOR))
     network = small_cnn().eval()
     start = time.perf_counter()
@@ -182,10 +205,10 @@ def predict(folder: Path) -> dict[str, float]:
 
 
 def start(started: float) -> dict[str, float]:
-    """Seconds until the first batch is there.
+    """Measure the seconds from the start of the process to the first batch.
 
     Args:
-        started: when the process was, by ``time.time``.
+        started: time at which the process was started, by ``time.time``.
     """
     data = Pixels(torch.zeros(64, 3, 32, 32, dtype=torch.uint8), torch.zeros(64, dtype=torch.int64))
     small_cnn()

@@ -24,15 +24,15 @@ OTHER = "--model.hidden [10,10]"
 TWO = {"red": 4, "blue": 4}
 
 
-# what stands there before the command; each gives a function of the test's fixtures
+# What is in the folder before the command: each makes a function of the test's fixtures
 
 
-def nothing(cli, folders, serve, monkeypatch):
+def nothing(fitted, folders, serve, monkeypatch):
     """An empty folder."""
 
 
 def text(name, content):
-    def write(cli, folders, serve, monkeypatch):
+    def write(fitted, folders, serve, monkeypatch):
         Path(name).write_text(content)
 
     return write
@@ -41,7 +41,7 @@ def text(name, content):
 def served(**answer):
     """A server whose address takes the place of {url}."""
 
-    def start(cli, folders, serve, monkeypatch):
+    def start(fitted, folders, serve, monkeypatch):
         return serve(**answer)
 
     return start
@@ -50,7 +50,7 @@ def served(**answer):
 def pictures(splits, *more):
     """images/SPLIT/CLASS/N.png, and folders that have none; ``more`` are (path, content)."""
 
-    def make(cli, folders, serve, monkeypatch):
+    def make(fitted, folders, serve, monkeypatch):
         folders(splits)
         for split, classes in splits.items():
             for name in classes or [""]:
@@ -65,35 +65,35 @@ def table(*lines):
     return pictures({".": TWO}, ("images.csv", "\n".join(lines).encode()))
 
 
-def sizes(cli, folders, serve, monkeypatch):
+def sizes(fitted, folders, serve, monkeypatch):
     """Images of more than one size."""
     folders({"train": TWO, "val": TWO})
     folders({"val": {"red": 5}}, size=40)
 
 
-def trained(cli, folders, serve, monkeypatch):
+def trained(fitted, folders, serve, monkeypatch):
     """A run, and photo.png."""
-    assert cli(SHAPES).code == 0
+    fitted(SHAPES)
     Image.new("RGB", (32, 32)).save("photo.png")
 
 
 def damaged(change):
     """A run whose best.ckpt was changed."""
 
-    def make(cli, folders, serve, monkeypatch):
-        trained(cli, folders, serve, monkeypatch)
+    def make(fitted, folders, serve, monkeypatch):
+        trained(fitted, folders, serve, monkeypatch)
         change(Path(BEST))
 
     return make
 
 
-def moved(cli, folders, serve, monkeypatch):
+def moved(fitted, folders, serve, monkeypatch):
     """A checkpoint that left its run."""
-    trained(cli, folders, serve, monkeypatch)
+    trained(fitted, folders, serve, monkeypatch)
     Path(BEST).rename("moved.ckpt")
 
 
-def offline(cli, folders, serve, monkeypatch):
+def offline(fitted, folders, serve, monkeypatch):
     """No network, and no weights in torch's folder."""
 
     def refuse(*args, **kwargs):
@@ -103,8 +103,8 @@ def offline(cli, folders, serve, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(Path("torch").absolute()))
 
 
-def without_onnx(cli, folders, serve, monkeypatch):
-    trained(cli, folders, serve, monkeypatch)
+def without_onnx(fitted, folders, serve, monkeypatch):
+    trained(fitted, folders, serve, monkeypatch)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
 
 
@@ -146,16 +146,22 @@ TYPED = [
     ("fit --data.num_workers -1", ["num_workers -1"]),
     ("fit --model.image_size 64", ["--model.image_size", "--data"]),
     ("fit --trainer.max_epo 3", ["--trainer.max_epo", "did you mean --trainer.max_epochs?"]),
+    ("fit --lr 0.01", ["--lr", "did you mean --model.lr?"]),
+    ("fit --batch_size 3", ["--batch_size", "did you mean --data.batch_size?"]),
+    ("fit shapes.yaml", ["did you mean --config shapes.yaml?"]),
+    ("fit --model ResNet18 --data ShapesDataModule", ["--model", "ResNet18"]),
+    ("fit --model my_net.MyNet --data ShapesDataModule", ["--model", "my_net"]),
+    ("fit --model torch.nn.Linear --data ShapesDataModule", ["--model", "torch.nn.Linear", "Classifier"]),
     ("fit --name ../x", ["../x", "--name"]),
     ("fit --data ImageFolderDataModule", ["--config", "folder.yaml"]),
-    ("fit --config file", ["file is no config"]),
+    ("fit --config file", ["file is not a config"]),
     (f"{SHAPES} --trainer.default_root_dir /proc/nosuch", ["/proc/nosuch", "--trainer.default_root_dir"]),
     (f"{SHAPES} --trainer.default_root_dir file", ["file", "--trainer.default_root_dir"]),
     (f"{CIFAR} --data.url foo", ["foo", "--data.url"]),
     ("fit --config hymenoptera.yaml --model.weights null --model.arch resnet81", ["resnet81", "resnet18"]),
     (
         "fit --config hymenoptera.yaml --model.weights null --model.arch squeezenet1_0",
-        ["squeezenet1_0", "no Linear"],
+        ["squeezenet1_0", "not Linear"],
     ),
     ("fit --config hymenoptera.yaml --model.weights nosuch.pth", ["nosuch.pth", "DEFAULT"]),
     ("fit --config folder.yaml --data ImageTableDataModule --data.root .", ["images.csv", "--data.table"]),
@@ -169,7 +175,7 @@ TYPED = [
     (f"{CIFAR} --data.root file", ["file", "is a file", "--data.root"]),
     (f"{CIFAR} --data.root /proc/nosuch", ["/proc/nosuch", "cannot be written", "--data.root"]),
     (f"{CIFAR} --data ImageFolderDataModule --data.root nosuch", ["nosuch does not exist", "--data.root"]),
-    (f"{CIFAR} --data ImageFolderDataModule --data.root file", ["file is no folder", "--data.root"]),
+    (f"{CIFAR} --data ImageFolderDataModule --data.root file", ["file is not a folder", "--data.root"]),
 ]
 
 SOURCES = [
@@ -238,9 +244,10 @@ def files():
     return found, sorted(Path().rglob("version_*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("given", "line", "words"), [*((text("file", ""), *row) for row in TYPED), *SOURCES, *TRAINED])
-def test_bad_input(cli, folders, serve, monkeypatch, given, line, words):
-    url = given(cli, folders, serve, monkeypatch)
+def test_bad_input(cli, fitted, folders, serve, monkeypatch, given, line, words):
+    url = given(fitted, folders, serve, monkeypatch)
     before = files()
     result = cli(line.format(url=url) if url else line)
     assert result.code == 2, result
@@ -251,8 +258,8 @@ def test_bad_input(cli, folders, serve, monkeypatch, given, line, words):
     assert files() == before
 
 
-def test_a_moved_checkpoint_opens_with_its_config(cli, folders, serve, monkeypatch):
-    moved(cli, folders, serve, monkeypatch)
+def test_a_moved_checkpoint_opens_with_its_config(cli, fitted, folders, serve, monkeypatch):
+    moved(fitted, folders, serve, monkeypatch)
     assert cli("validate --config lightning_logs/shapes/version_0/config.yaml --ckpt_path moved.ckpt").code == 0
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers import metrics_in, rows_of, same, weights
 
+pytestmark = pytest.mark.slow
 RUNS = Path("lightning_logs/shapes")
 TWO = "--trainer.devices 2 --trainer.strategy ddp"
 

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,6 @@ import torch
 from lightning.pytorch import Trainer
 
 from lit_vision.commands import export as export_module
-from lit_vision.commands.export import export
-from lit_vision.errors import UserError
 from lit_vision.models import Predictor, SmallCNN, TransferClassifier
 
 USE_ONNX = """
@@ -34,10 +33,12 @@ def small():
     return SmallCNN(class_names=["ant", "bee", "cow"], image_size=20, mean=mean, std=std)
 
 
-def test_onnx_runs_without_torch_on_any_batch(process):
+@pytest.mark.slow
+def test_onnx_runs_without_torch_on_any_batch(cli, process):
     model = small()
-    path = export(checkpoint(model), format="onnx")
-    assert path == Path("x.onnx")
+    exported = cli(f"export --ckpt_path {checkpoint(model)} --format onnx")
+    assert exported.code == 0, exported.err
+    assert exported.out.startswith("x.onnx: onnx of SmallCNN, classes ant, bee, cow; differs by at most ")
     image = torch.rand(7, 3, 20, 20)
     np.save("in.npy", image.numpy())
     result = process("-c", USE_ONNX)
@@ -52,31 +53,36 @@ def test_onnx_runs_without_torch_on_any_batch(process):
     assert sorted(path.name for path in Path().iterdir()) == ["in.npy", "out.npy", "x.ckpt", "x.onnx"]
 
 
-def test_torch_export_opens_alone():
+def test_torch_export_opens_alone(cli):
     model = small()
-    path = export(checkpoint(model), format="torch_export", output="made/x.pt2")
+    line = f"export --ckpt_path {checkpoint(model)} --format torch_export --output made/x.pt2"
+    exported = cli(line)
+    assert exported.code == 0, exported.err
     extra = {"metadata.json": ""}
-    program = torch.export.load(path, extra_files=extra)
+    program = torch.export.load("made/x.pt2", extra_files=extra)
     assert json.loads(json.loads(extra["metadata.json"])["class_names"]) == ["ant", "bee", "cow"]
     image = torch.rand(3, 3, 20, 20)
     torch.testing.assert_close(program.module()(image), Predictor(model)(image))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v2"])
-def test_a_transfer_network_becomes_onnx(arch, capsys):
+def test_a_transfer_network_becomes_onnx(cli, arch):
     model = TransferClassifier(arch, weights=None, class_names=["ants", "bees"], image_size=64)
-    export(checkpoint(model), format="onnx")
-    assert "differs by at most" in capsys.readouterr().out
+    assert "differs by at most" in cli(f"export --ckpt_path {checkpoint(model)} --format onnx").out
 
 
-def test_a_network_that_differs_is_refused(monkeypatch):
-    monkeypatch.setattr(export_module, "_TOLERANCE", -1.0)
-    path = checkpoint(small())
-    with pytest.raises(UserError, match=r"differs from the trained one by .*--format state_dict"):
-        export(path, format="onnx")
+@pytest.mark.slow
+def test_a_network_that_differs_is_refused(cli, monkeypatch):
+    monkeypatch.setattr(export_module, "_MAX_DIFFERENCE", -1.0)
+    result = cli(f"export --ckpt_path {checkpoint(small())} --format onnx")
+    assert result.code == 2
+    assert re.search(r"differs from the trained one by .*--format state_dict", result.err)
+    assert result.err.count("\n") == 1
     assert not Path("x.onnx").exists()
 
 
+@pytest.mark.slow
 def test_a_missing_package_is_one_line(process):
     checkpoint(small())
     hide = (
@@ -92,6 +98,14 @@ def test_a_missing_package_is_one_line(process):
 def test_export_without_a_checkpoint_is_refused(cli):
     result = cli("export --format state_dict")
     assert (result.code, "ckpt_path" in result.err) == (2, True)
+
+
+def test_a_state_dict_opens_in_plain_torch(cli):
+    model = small()
+    exported = cli(f"export --ckpt_path {checkpoint(model)}")
+    assert (exported.code, exported.err) == (0, "")
+    state = torch.load("x.pth", weights_only=True)
+    torch.testing.assert_close(state, dict(model.state_dict()), rtol=0, atol=0)
 
 
 def test_the_predictor_gives_what_training_expects():

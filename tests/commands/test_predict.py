@@ -14,12 +14,12 @@ RUN = Path("lightning_logs/folder/version_0")
 
 
 @pytest.fixture
-def trained(cli, folders):
+def trained(fitted, folders):
     """A network that tells red from blue, and the folder of its images."""
-    root = folders({split: {"red": 12, "blue": 12} for split in ("train", "val")}, size=20)
+    folders({split: {"red": 12, "blue": 12} for split in ("train", "val")}, size=20)
+    root = Path("images")
     options = "--data.image_size 20 --model.lr 0.05 --trainer.max_epochs 8 --trainer.accelerator cpu"
-    result = cli(f"fit --config folder.yaml --data.root {root} {options} --data.batch_size 4")
-    assert result.code == 0, result.err
+    fitted(f"fit --config folder.yaml --data.root {root} {options} --data.batch_size 4")
     return root
 
 
@@ -28,6 +28,7 @@ def table(path="predictions.csv"):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_one_image_gets_a_line_for_each_guess(cli, trained):
     result = cli(f"predict --ckpt_path best --images {trained}/val/red/0.png --top 2")
     assert (result.code, result.err) == (0, "")
@@ -83,6 +84,7 @@ def test_an_unreadable_image_gets_its_row_and_the_others_their_labels(cli, train
     assert all(row["label"] in row["path"] for row in rows if row is not bad)
 
 
+@pytest.mark.slow
 def test_a_file_name_may_be_any_bytes(process, trained):
     name = b"\xff\xe3\x81\x82.png"
     shutil.copy(trained / "val" / "red" / "0.png", os.fsencode(trained / "val" / "red") + b"/" + name)
@@ -118,6 +120,7 @@ def test_test_time_augmentation_is_an_option_of_test_and_predict(cli, trained):
     assert cli("test --ckpt_path best --model.tta true").code == 0
 
 
+@pytest.mark.slow
 def test_the_script_is_the_command(process, trained):
     script = str(REPOSITORY / "scripts" / "predict.py")
     result = process(script, "--ckpt_path", "best", "--images", f"{trained}/val/blue/0.png", "--top", "1")
@@ -125,11 +128,12 @@ def test_the_script_is_the_command(process, trained):
     assert result.out.startswith("blue ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--images {root}/val", "it needs --ckpt_path"),
-        ("--ckpt_path best", "it needs --images"),
+        ("--images {root}/val", "predict needs --ckpt_path"),
+        ("--ckpt_path best", "predict needs --images"),
         ("--ckpt_path best --images nothing.png", "there is no nothing.png"),
         ("--ckpt_path best --images empty", "empty has no images"),
         ("--ckpt_path nothing.ckpt --images {root}/val", "there is no checkpoint nothing.ckpt"),
@@ -139,11 +143,11 @@ def test_the_script_is_the_command(process, trained):
         ("--ckpt_path best --images {root}/val --output empty", "empty is a folder"),
         ("--ckpt_path best --images {root}/val --output {root}/val/red/0.png", "0.png is one of the images"),
         ("--ckpt_path best --images {root}/val --device cuda:99", "there is no device cuda:99"),
-        ("--ckpt_path best --images {root}/val --outptu x.csv", "--output"),
+        ("--ckpt_path best --images {root}/val --outptu x.csv", "did you mean --output?"),
         ("--ckpt_path best --images {root}/val --output empty/file/x.csv", "empty/file is a file"),
     ],
 )
-def test_what_the_user_can_mend_is_one_line(cli, trained, options, message):
+def test_an_error_that_the_user_can_fix_is_one_line(cli, trained, options, message):
     Path("empty").mkdir()
     Path("empty/file").touch()
     before = sorted(Path().rglob("*"))

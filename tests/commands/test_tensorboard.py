@@ -30,6 +30,7 @@ def hparams(written, name):
     return HParamsPluginData.FromString(written.SummaryMetadata(f"_hparams_/{name}").plugin_data.content)
 
 
+@pytest.mark.slow
 def test_tensorboard_has_pictures_config_graph_and_hyperparameters(cli):
     result = cli(f"fit --config shapes.yaml {QUICK} 2 --pictures.every_n_validations 1 --data.augment [rotate]")
     assert (result.code, result.err) == (0, "")
@@ -51,6 +52,7 @@ def test_tensorboard_has_pictures_config_graph_and_hyperparameters(cli):
     assert "hp_metric" not in written.Tags()["scalars"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "count"), [("2", 2), ("0", 0), ("null", 1)])  # of 3, and the last is always drawn
 def test_how_often_pictures_are_drawn(cli, every, count):
     assert cli(f"fit --config shapes.yaml {QUICK} 3 --pictures.every_n_validations {every}").code == 0
@@ -60,11 +62,13 @@ def test_how_often_pictures_are_drawn(cli, every, count):
     assert all(len(written.Images(tag)) == count for tag in PICTURES if tag in shown)
 
 
+@pytest.mark.slow
 def test_the_last_validation_is_drawn_wherever_the_run_ends(cli):
     assert cli(f"fit --config shapes.yaml {QUICK} -1 --trainer.max_steps 9").code == 0
     assert set(PICTURES) <= set(events().Tags()["images"])
 
 
+@pytest.mark.slow
 def test_class_names_are_text_whatever_they_hold(cli, folders):
     names = {r"$\frac{$": 3, "a|b": 3, "x" * 200: 3}
     root = folders({"train": names, "val": names})
@@ -75,6 +79,7 @@ def test_class_names_are_text_whatever_they_hold(cli, folders):
     assert r"| a\|b | " in text
 
 
+@pytest.mark.slow
 def test_a_trial_run_writes_no_report(cli):
     cli(f"fit --config shapes.yaml {QUICK} 1")
     assert cli("test --ckpt_path last --trainer.fast_dev_run true").code == 0
@@ -95,6 +100,9 @@ def test_drawing_the_graph_leaves_the_network_as_it_was(tmp_path):
     page = TensorBoardSummary("config: 1", {"lr": 1.0})
     model.trainer = Trainer(logger=TensorBoardLogger(tmp_path), accelerator="cpu")
     page.on_train_start(model.trainer, model)
+    page.on_train_epoch_end(model.trainer, model)
+    model.trainer.logger.finalize("success")
+    assert events(next(tmp_path.rglob("events*")).parent).Graph().node
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(module.training for module in model.modules())
 
@@ -105,11 +113,11 @@ def test_drawing_the_graph_leaves_the_network_as_it_was(tmp_path):
         ("fit --pictures.count 0", "count 0 is too small"),
         ("fit --pictures.every_n_validations -1", "every_n_validations -1 is too small"),
         ("lr-find --num_training 0", "num_training 0 is too small"),
-        ("lr-find --min_lr 2", "no rate rises"),
+        ("lr-find --min_lr 2", "min_lr 2.0 must be above 0 and below max_lr 1.0"),
         ("lr-find --trainer.fast_dev_run true", "fast_dev_run finds no learning rate"),
     ],
 )
-def test_what_the_user_can_mend_is_one_line(cli, line, message):
+def test_what_the_user_can_fix_is_one_line(cli, line, message):
     result = cli(f"{line} --trainer.accelerator cpu")
     assert result.code == 2
     assert message in result.err
@@ -117,6 +125,7 @@ def test_what_the_user_can_mend_is_one_line(cli, line, message):
     assert not [path for path in Path().rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_the_projector_gets_an_embedding_on_request(cli):
     assert cli(f"fit --config shapes.yaml {QUICK} 1 --pictures.embedding true").code == 0
     (table,) = RUN.rglob("tensors.tsv")
@@ -125,6 +134,7 @@ def test_the_projector_gets_an_embedding_on_request(cli):
     assert Image.open(table.parent / "sprite.png").size == (320, 320)
 
 
+@pytest.mark.slow
 def test_the_embedding_shows_images_as_they_are(cli):
     for augment in ("[]", "[rotate,jitter]"):
         line = f"--model.lr 1e-30 --pictures.embedding true --data.augment {augment}"  # no weight moves
@@ -134,6 +144,7 @@ def test_the_embedding_shows_images_as_they_are(cli):
     assert tables[0] == tables[1]
 
 
+@pytest.mark.slow
 def test_the_report_agrees_with_the_logged_figures(cli):
     cli(f"fit --config shapes.yaml {QUICK} 2")
     tested = metrics_in(cli("test --ckpt_path best").out)
@@ -151,6 +162,7 @@ def test_the_report_agrees_with_the_logged_figures(cli):
     assert "test/acc" not in rows_of(RUN)[0]
 
 
+@pytest.mark.slow
 def test_lr_find_suggests_and_leaves_no_run_behind(cli):
     result = cli("lr-find --config shapes.yaml --trainer.accelerator cpu")
     assert result.code == 0, result.err

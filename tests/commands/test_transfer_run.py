@@ -9,6 +9,7 @@ from helpers import metrics_in, rows_of, same, weights
 
 from lit_vision.models import Classifier
 
+pytestmark = pytest.mark.slow
 RUN = Path("lightning_logs/hymenoptera/version_0")
 
 
@@ -49,7 +50,7 @@ def test_a_transfer_run_resumed_in_the_middle_of_an_epoch_equals_one_that_never_
     assert same(weights(stopped / "checkpoints" / "last.ckpt"), weights(whole / "checkpoints" / "last.ckpt"))
 
 
-def test_two_processes_share_the_bank(folders, process, cli):
+def test_two_processes_share_the_feature_cache(folders, process, cli):
     root = folders({"train": {"red": 12, "blue": 12}, "val": {"red": 3, "blue": 4}}, size=48)
     options = (
         f"--data ImageFolderDataModule --data.root {root} --data.image_size 48 --model.weights null --model.lr 0.01 "

@@ -14,7 +14,10 @@ from torchvision import datasets
 from lit_vision.data import CIFAR10DataModule, ImageFolderDataModule
 
 SHARED = REPOSITORY.parent / "shared" / "data"
-pytestmark = pytest.mark.skipif(not (SHARED / "unpack.py").is_file(), reason="the real images are not here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (SHARED / "unpack.py").is_file(), reason="the real images are not here"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,7 @@ def by_class(module):
     return sums, counts
 
 
+@pytest.mark.slow
 def test_the_pickles_and_the_folders_are_the_same_images(data, told_md5s):
     pickles, folders = CIFAR10DataModule(data), ImageFolderDataModule(data / "cifar10")
     assert pickles.class_names == folders.class_names
@@ -62,6 +66,7 @@ def test_the_pickles_and_the_folders_are_the_same_images(data, told_md5s):
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_the_official_layout_trains(cli, data, told_md5s):
     limits = "--trainer.max_epochs 1 --trainer.limit_train_batches 3000 --trainer.accelerator cpu"
     result = cli(f"fit --config cifar.yaml --data.root {data} {limits}")

@@ -27,6 +27,7 @@ def benchmark(monkeypatch):
     return script
 
 
+@pytest.mark.slow
 def test_benchmark_measures_both_sides_on_the_same_images(benchmark, monkeypatch, capsys):
     from lit_vision.models import SmallCNN
 

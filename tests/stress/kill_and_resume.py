@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-import lit_vision.commands  # noqa: F401  # once, not in every process
+import lit_vision.commands.fit  # noqa: F401  # once, not in every process
 from lit_vision.cli import main
 
 RECIPES = {
@@ -36,7 +36,7 @@ RECIPES = {
         "--config cifar94.yaml --data ShapesDataModule --data.train_size 1300 --data.val_size 200 --data.batch_size 32 "
         "--data.image_size 32 --data.crop_epochs 2 --model.widths [8,16,16] --model.lr 0.1 --trainer.max_epochs 4"
     ),
-    "feature bank": (
+    "feature cache": (
         "--config hymenoptera.yaml --model.arch mobilenet_v3_small --model.weights null --data ShapesDataModule "
         "--data.train_size 200 --data.test_size 20 --data.image_size 64 --data.batch_size 4 --trainer.max_epochs 6"
     ),

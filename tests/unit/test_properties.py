@@ -11,13 +11,14 @@ import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lightning.pytorch import Trainer
 from PIL import Image
 
 from lit_vision.cli import main
 from lit_vision.data import ImageFolderDataModule, ImageTableDataModule
 from lit_vision.data.loader import BatchLoader
 from lit_vision.errors import UserError
-from lit_vision.parsing.arguments import complete_args
+from lit_vision.parsing.arguments import find_configs
 
 settings.register_profile(
     "lit_vision",
@@ -53,7 +54,7 @@ def test_every_image_once_an_epoch_over_all_ranks(size, batch_size, world_size, 
     assert sorted(i for part in batches for batch in part for i in batch.index.tolist()) == list(range(size))
     for step in range(len(ranks[0])):
         counts = [len(part[step].index) for part in batches]
-        weights = [part.weight(step) for part in ranks]
+        weights = [part.loss_weight(step) for part in ranks]
         assert weights == pytest.approx([count * world_size / sum(counts) for count in counts])
 
 
@@ -116,15 +117,15 @@ def test_configs_come_first_and_in_their_order_wherever_they_stand(configs, opti
     words = [f"--config {name}" for name in configs] + options
     mixed = list(words)
     order.shuffle(mixed)
-    args, name = complete_args(["fit", *(word for words_ in mixed for word in words_.split())])
+    args, name = find_configs("fit", [word for words_ in mixed for word in words_.split()], "shapes.yaml")
     given_configs = [word.split()[1] for word in mixed if word.startswith("--config")]
     expected = given_configs or ["shapes.yaml"]
     places = [i for i, word in enumerate(args) if word == "--config"]
-    assert places == list(range(1, 2 * len(expected), 2))
+    assert places == list(range(0, 2 * len(expected), 2))
     assert [Path(args[i + 1]).stem for i in places] == [found.removesuffix(".yaml") for found in expected]
     assert name == expected[-1].removesuffix(".yaml")
     rest = [word for words_ in mixed if not words_.startswith("--config") for word in words_.split()]
-    assert args[1 + 2 * len(expected) :] == rest
+    assert args[2 * len(expected) :] == rest
 
 
 OPTIONS = {
@@ -145,18 +146,16 @@ def write_config(path, options):
 
 
 def run_fit(words):
-    """What a fit is made with."""
-    from lit_vision.parsing.vision_cli import VisionCLI
-
+    """The options of a fit's model, data and Trainer."""
     seen = {}
 
-    def fit(self, **kwargs):
-        seen["model.lr"] = self.model.hparams.lr
-        seen["data.batch_size"] = self.datamodule.batch_size
-        seen["trainer.max_epochs"] = self.trainer.max_epochs
+    def fit(self, model, datamodule, **kwargs):
+        seen["model.lr"] = model.hparams.lr
+        seen["data.batch_size"] = datamodule.batch_size
+        seen["trainer.max_epochs"] = self.max_epochs
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(VisionCLI, "fit", fit)
+        patch.setattr(Trainer, "fit", fit)
         os.environ.pop("PL_GLOBAL_SEED", None)
         assert main(["fit", *words]) == 0
     return seen
@@ -170,6 +169,7 @@ def checkpoint_of_a_run():
     return "lightning_logs/shapes/version_0/checkpoints/last.ckpt"
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(configs=st.lists(given_options, max_size=2), line=given_options, resumed=st.booleans())
 def test_the_command_line_wins_over_later_over_earlier_configs_over_the_checkpoint(

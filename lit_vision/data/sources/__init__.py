@@ -1,1 +1,1 @@
-"""The sets of images."""
+"""The data modules, one for each kind of data set."""

@@ -1,14 +1,11 @@
-import os
-import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
 from torch.hub import download_url_to_file
+from typing_extensions import override
 
-from lit_vision.data.download import downloading
+from lit_vision.data.download import downloading, unpack
 from lit_vision.data.sources.folder import ImageFolderDataModule
-from lit_vision.errors import UserError
 from lit_vision.utils.files import ensure_writable
 
 _FOLDER = "hymenoptera_data"
@@ -18,14 +15,14 @@ _SHA256 = "fbc41b31d544714d18dd1230b1e2b455e1557766e13e67f9f5a7a23af7c02209"
 class HymenopteraDataModule(ImageFolderDataModule):
     """Ants and bees: 244 training and 153 validation images of many sizes.
 
-    The set of the PyTorch transfer learning tutorial, downloaded on first use (47 MB) and checked by sha256. It has no
-    test split: test uses the validation images.
+    This is the data set of the PyTorch transfer learning tutorial, downloaded on first use (47 MB) and checked by
+    sha256. It has no test split: test uses the validation images.
 
     Args:
-        root: folder of hymenoptera_data; by default $LIT_VISION_DATA, or ./data without it.
-        image_size: side in pixels to which images are resized.
-        url: where to download from.
-        kwargs: as for :class:`ImageDataModule`.
+        root: Folder that contains hymenoptera_data; by default $LIT_VISION_DATA, or ./data if that is not set.
+        image_size: Side in pixels of the square that images are resized to.
+        url: Address of the download.
+        kwargs: Options of ImageDataModule.
     """
 
     class_names = ["ants", "bees"]
@@ -44,8 +41,9 @@ class HymenopteraDataModule(ImageFolderDataModule):
         self.download_root = self.root
         self.root = self.download_root / _FOLDER
 
+    @override
     def prepare_data(self) -> None:
-        """Download and unpack what is not there; in one process."""
+        """Download and unpack the images if their folder does not exist; called in one process per machine."""
         if self.root.is_dir():
             return
         ensure_writable(self.download_root)
@@ -54,19 +52,3 @@ class HymenopteraDataModule(ImageFolderDataModule):
             download_url_to_file(self.url, str(archive), hash_prefix=_SHA256)
         unpack(archive, self.root)
         archive.unlink()
-
-
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack the folder of that name from a zip file, whole or not at all.
-
-    Raises:
-        UserError: a file in the archive would land outside of the folder.
-    """
-    with zipfile.ZipFile(archive) as content, tempfile.TemporaryDirectory(dir=folder.parent) as beside:
-        for name in content.namelist():
-            if not (Path(beside) / name).resolve().is_relative_to(Path(beside).resolve()):
-                raise UserError(
-                    f"{archive} would write outside of its folder ({name}): remove it, it cannot be trusted"
-                )
-        content.extractall(beside)
-        os.replace(Path(beside) / folder.name, folder)

@@ -4,13 +4,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from lit_vision.data.datamodule import ImageDataModule, LabelledImages
+from lit_vision.data.batch import LabelledImages
+from lit_vision.data.datamodule import ImageDataModule
 from lit_vision.data.rng import random_uniform
-from lit_vision.errors import UserError
+from lit_vision.errors import check_at_least
 
-# A shape is the signed distance to its outline at points x, y: negative inside, within radius 1 about the origin.
-# The formulas are the usual ones (Quilez, "2D distance functions"); what is drawn needs them exact only near the edge.
+# A shape is a function of points x, y: the signed distance to its outline, which is negative inside. The outline lies
+# within radius 1.1 about the origin. The formulas are the usual ones (Quilez, "2D distance functions"); they need to be
+# exact only near the edge.
 
 
 def _box(x: Tensor, y: Tensor, half_width: float, half_height: float) -> Tensor:
@@ -27,7 +30,7 @@ def _triangle(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _star(x: Tensor, y: Tensor) -> Tensor:
-    # Mirrored into half a point of the star, the outline is one line, from (inner, 0) to the tip at angle `sector`.
+    # Folded into half a point of the star, the outline is one line, from (inner, 0) to the tip at angle `sector`.
     sector, inner = math.pi / 5, 0.4
     angle = (torch.remainder(torch.atan2(y, x), 2 * sector) - sector).abs()
     radius = torch.hypot(x, y)
@@ -52,15 +55,16 @@ _CHUNK = 500  # images drawn at a time, to bound the memory of the pixel grids
 
 
 def draw_shapes(index: Tensor, image_size: int, *key: int | str) -> Tensor:
-    """Draw one image for each index; shape ``index % 10``, all else at random.
+    """Draw one image for each index: shape ``index % 10``, with random colours and a random position.
 
-    Size, place, rotation and colour of the shape vary, and the colour, slope and noise of the background. The two
-    colours differ by at least 0.3 of the range in every channel, so that each shape can be seen.
+    Size, position, rotation and colour of the shape vary, as do colour and gradient of the background; noise covers the
+    whole image. Before gradient and noise, the two colours differ by at least 0.3 of the range in every channel, so
+    that each shape is visible.
 
     Args:
         index: (N,) int64.
         image_size: side in pixels.
-        key: of the draws; the same key and index give the same image.
+        key: key of the random numbers; the same key and index give the same image.
 
     Returns:
         (N, 3, image_size, image_size) uint8.
@@ -94,15 +98,15 @@ def draw_shapes(index: Tensor, image_size: int, *key: int | str) -> Tensor:
 
 
 class ShapesDataModule(ImageDataModule):
-    """Ten shapes, drawn by the code: a set to try everything with, without a download.
+    """Images of ten shapes, drawn by the program: a data set for trying everything without a download.
 
-    The same seed gives the same images. ``root`` is not used.
+    The same seed gives the same images. root is not used.
 
     Args:
-        train_size: training images, from which ``val_size`` are held out.
-        test_size: test images.
-        val_size: training images held out for validation; 0 validates on the test images.
-        kwargs: as for :class:`ImageDataModule`; ``image_size`` is the size at which the images are drawn.
+        train_size: Number of training images, of which val_size are held out.
+        test_size: Number of test images.
+        val_size: Number of training images held out for validation; 0 validates on the test images.
+        kwargs: Options of ImageDataModule; image_size is the size at which the images are drawn.
     """
 
     class_names = list(_SHAPES)
@@ -111,13 +115,11 @@ class ShapesDataModule(ImageDataModule):
 
     def __init__(self, train_size: int = 12000, test_size: int = 2000, val_size: int = 1000, **kwargs: Any) -> None:
         super().__init__(val_size=val_size, **kwargs)
-        for name, size in (("train_size", train_size), ("test_size", test_size)):
-            if size < len(_SHAPES):
-                raise UserError(f"{name} {size} is too small: give at least {len(_SHAPES)} with --data.{name}")
+        check_at_least(len(_SHAPES), "data", train_size=train_size, test_size=test_size)
         self.sizes = {"train": train_size, "test": test_size}
 
+    @override
     def load(self, split: str) -> LabelledImages:
-        """Draw a split."""
         index = torch.arange(self.sizes[split])
         images = [draw_shapes(chunk, self.image_size, self.seed, "shapes", split) for chunk in index.split(_CHUNK)]
         return LabelledImages(torch.cat(images), index % len(_SHAPES))

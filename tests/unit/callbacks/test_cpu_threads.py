@@ -4,6 +4,7 @@ from lightning.pytorch import Callback, Trainer
 
 from lit_vision.callbacks import OneThreadForSmallBatches
 from lit_vision.data import ShapesDataModule
+from lit_vision.data.batch import FeatureBatch
 from lit_vision.models import SmallCNN, WhitenedCNN
 
 
@@ -41,13 +42,31 @@ def fit(batch_size, watch, model=SmallCNN, **options):
 
 def test_small_batches_are_trained_in_one_thread_and_all_else_in_all(two_threads):
     assert fit(4, Watch()) == {"train": {1}, "val": {2}}
+    assert fit(32, Watch()) == {"train": {1}, "val": {2}}  # the batches of shapes.yaml
     assert torch.get_num_threads() == 2
     assert fit(50, Watch()) == {"train": {2}, "val": {2}}
 
 
+def test_small_batches_of_features_are_trained_in_one_thread_and_foreign_batches_in_all(two_threads):
+    model = torch.nn.Linear(2, 2)
+    label = torch.zeros(4, dtype=torch.int64)
+    for batch, threads in (
+        (FeatureBatch(torch.zeros(4, 512), label, label), 1),
+        (FeatureBatch(torch.zeros(300, 512), label, label), 2),
+        ((torch.zeros(4, 3, 32, 32), label), 2),
+    ):
+        callback = OneThreadForSmallBatches()
+        callback.on_train_epoch_start(None, None)
+        callback.on_train_batch_start(None, model, batch, 0)
+        assert torch.get_num_threads() == threads
+        callback.on_train_end(None, None)
+        assert torch.get_num_threads() == 2
+
+
+@pytest.mark.slow
 def test_an_epoch_of_larger_images_chooses_anew(two_threads):
     crops = {"crop_epochs": 1, "crop_size": 20}
-    seen = fit(12, Watch(), lambda class_names: WhitenedCNN((8, 16, 16), class_names=class_names), **crops)
+    seen = fit(50, Watch(), lambda class_names: WhitenedCNN((8, 16, 16), class_names=class_names), **crops)
     assert seen == {"train": {1, 2}, "val": {2}}
 
 

@@ -1,6 +1,9 @@
+import threading
+
 import pytest
 import torch
 
+from lit_vision.data.batch import Batch, FeatureBatch
 from lit_vision.data.images import LazyImages
 from lit_vision.data.loader import BatchLoader
 
@@ -9,6 +12,8 @@ LABELS = torch.arange(23) % 3
 
 
 class Slow(LazyImages):
+    image_size = 2
+
     def __init__(self, images):
         self.images = images
 
@@ -53,7 +58,7 @@ def test_order_is_drawn_from_seed_and_epoch_alone():
 
 
 def test_epoch_may_be_set_after_the_iterator_is_made():
-    # which is what the Trainer does in the first epoch after a resume
+    # as the Trainer does in the first epoch after a resume
     loader = BatchLoader(IMAGES, LABELS, 23, seed=0)
     iterator = iter(loader)
     loader.sampler.set_epoch(2)
@@ -98,10 +103,64 @@ def test_decoding_ahead_gives_the_same_batches():
 
 
 def test_batches_are_made_on_the_device_that_holds_the_images():
-    loader = BatchLoader(IMAGES, LABELS, 4, seed=0, device="meta")  # which has shapes and no values
+    loader = BatchLoader(IMAGES, LABELS, 4, seed=0, device="meta")  # tensors on it have shapes and no values
     batches = list(loader)
     assert {tensor.device.type for batch in batches for tensor in batch} == {"meta"}
     assert [len(batch.label) for batch in batches] == [4, 4, 4, 4, 4, 3]
     assert loader.take(torch.tensor([3])).image.device.type == "cpu"
     streamed = next(iter(BatchLoader(Slow(IMAGES), LABELS, 4, seed=0, device="meta")))
     assert streamed.image.device.type == "cpu"
+
+
+def test_a_rank_without_images_in_the_last_step_gets_an_empty_batch():
+    whole, streamed = (
+        BatchLoader(images[:3], LABELS[:3], 1, rank=1, world_size=2)
+        if isinstance(images, torch.Tensor)
+        else BatchLoader(images.subset(torch.arange(3)), LABELS[:3], 1, rank=1, world_size=2)
+        for images in (IMAGES, Slow(IMAGES))
+    )
+    for a, b in zip(whole, streamed, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    assert b.image.shape == (0, 3, 2, 2)
+    assert b.image.dtype == torch.uint8
+
+
+def test_an_iterator_that_is_dropped_ends_its_threads(monkeypatch):
+    monkeypatch.setattr("lit_vision.data.images.WORTH_A_THREAD", 0.0)
+    before = threading.active_count()
+    iterator = iter(BatchLoader(Slow(IMAGES), LABELS, 4, num_workers=3))
+    for _ in range(4):
+        next(iterator)
+    assert threading.active_count() > before
+    del iterator
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("images", [IMAGES, Slow(IMAGES)])
+def test_served_features_take_the_place_of_images(images):
+    loader, features = BatchLoader(images, LABELS, 4, seed=0), torch.rand(23, 5)
+    with_images = list(loader)
+    assert loader.features is None
+    loader.serve(features)
+    assert loader.features is features
+    batches = list(loader)
+    assert all(isinstance(batch, FeatureBatch) for batch in batches)
+    for batch, other in zip(batches, with_images, strict=True):  # the same images in the same order
+        assert torch.equal(batch.features, features[batch.index])
+        assert torch.equal(batch.index, other.index)
+        assert torch.equal(batch.label, other.label)
+    assert all(isinstance(batch, Batch) for batch in loader.sequential(4))
+    assert isinstance(loader.take(torch.tensor([3])), Batch)
+    loader.serve(features + 1)
+    assert torch.equal(next(iter(loader)).features, features[batches[0].index] + 1)
+    loader.serve(None)
+    assert all(torch.equal(a, b) for a, b in zip(next(iter(loader)), with_images[0], strict=True))
+
+
+def test_served_features_resume_within_an_epoch():
+    loader = BatchLoader(IMAGES, LABELS, 4, seed=0)
+    order = [batch.index.tolist() for batch in loader]
+    fresh = BatchLoader(IMAGES, LABELS, 4, seed=0)
+    fresh.serve(torch.rand(23, 5))
+    fresh.load_state_dict({"epoch": 0, "batch": 2, "batches": 6})
+    assert [batch.index.tolist() for batch in fresh] == order[2:]

@@ -4,6 +4,7 @@ import torchvision.transforms.v2.functional as TF
 
 from lit_vision.data.transforms import (
     KeyedRandom,
+    Normalization,
     augment,
     flip,
     jitter,
@@ -19,7 +20,7 @@ INDEX = torch.arange(64)
 
 
 def fixed(**draws):
-    """KeyedRandom that are chosen instead of random: for each name a value, the same for all images."""
+    """Draws that are chosen instead of random: a value for each name, the same for all images."""
     return lambda name: torch.full((64,), draws[name])
 
 
@@ -98,3 +99,10 @@ def test_normalisation_is_the_notebooks():
     image = torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 3, 1, 1)
     half = torch.full((3, 1, 1), 0.5)
     assert normalize(to_float(image), half, half).flatten().tolist() == pytest.approx([-1, 1 / 255, 1], abs=1e-6)
+
+
+def test_normalization_is_per_channel_with_channels_last_in_memory():
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 0.2)
+    normalized = Normalization(mean, std)(IMAGE.clone())
+    assert torch.equal(normalized, TF.normalize(IMAGE, mean, std))
+    assert normalized.is_contiguous(memory_format=torch.channels_last)

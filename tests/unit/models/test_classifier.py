@@ -1,29 +1,12 @@
 import pytest
 import torch
-from lightning.pytorch import Trainer
-from torch.utils.data import DataLoader
+from lightning.pytorch import LightningDataModule, Trainer
+from model_helpers import NAMES, QUIET, batches, small
 
+from lit_vision.data import ShapesDataModule
 from lit_vision.data.batch import Batch
 from lit_vision.errors import UserError
-from lit_vision.models import Classifier, SmallCNN
-
-QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
-NAMES = ["a", "b", "c"]
-
-
-def batches(sizes, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    made = [
-        Batch(
-            torch.randn(n, 3, 16, 16, generator=generator), torch.randint(3, (n,), generator=generator), torch.arange(n)
-        )
-        for n in sizes
-    ]
-    return DataLoader(made, batch_size=None)
-
-
-def small(**options):
-    return SmallCNN(class_names=NAMES, image_size=16, **options)
+from lit_vision.models import Classifier, InputSpec, SmallCNN, TransferClassifier, WhitenedCNN
 
 
 def test_loss_and_accuracy_are_means_over_samples():
@@ -53,119 +36,6 @@ def test_metrics_are_logged_once_an_epoch_and_start_anew():
     assert seen == [["val/acc", "val/loss"], ["train/acc", "train/loss"]] * 3
 
 
-def test_a_checkpoint_opens_alone_and_gives_the_same_logits(tmp_path):
-    trainer = Trainer(max_epochs=1, **QUIET, default_root_dir=tmp_path)
-    model = small(hidden=(20, 10), activation="Tanh", lr=0.05, mean=(0.1, 0.2, 0.3))
-    trainer.fit(model, batches([4] * 5))
-    path = tmp_path / "x.ckpt"
-    trainer.save_checkpoint(path)
-    for opened in (Classifier.load_from_checkpoint(path), SmallCNN.load_from_checkpoint(path)):
-        assert isinstance(opened, SmallCNN)
-        assert not opened.training
-        assert opened.class_names == NAMES
-        assert dict(opened.hparams) == dict(model.hparams)
-        image = next(iter(batches([6]))).image
-        assert torch.equal(opened(image), model.eval()(image))
-    content = torch.load(path, weights_only=True)
-    assert all(isinstance(value, (str, int, float, list, tuple)) for value in content["hyper_parameters"].values())
-
-
-def test_options_win_over_the_checkpoint(tmp_path):
-    trainer = Trainer(max_epochs=1, **QUIET, default_root_dir=tmp_path)
-    trainer.fit(small(lr=0.1, weight_decay=0.1), batches([4] * 3))
-    trainer.save_checkpoint(tmp_path / "x.ckpt")
-    again = Trainer(max_epochs=2, **QUIET, default_root_dir=tmp_path)
-    again.fit(small(lr=0.003, momentum=0.5), batches([4] * 3), ckpt_path=tmp_path / "x.ckpt", weights_only=True)
-    group = again.optimizers[0].param_groups[0]
-    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.003, 0.5, 0.0)
-    assert again.global_step == 6
-
-
-def test_checkpoints_that_do_not_fit(tmp_path):
-    trainer = Trainer(max_epochs=1, **QUIET, default_root_dir=tmp_path)
-    trainer.fit(small(), batches([4]))
-    path = tmp_path / "x.ckpt"
-    trainer.save_checkpoint(path)
-    for model, message in (
-        (small(hidden=(7, 8)), "layer1.weight has shape"),
-        (SmallCNN(class_names=["a", "c", "b"], image_size=16), "knows the classes a, b, c"),
-    ):
-        with pytest.raises(UserError, match=message):
-            Trainer(**QUIET, enable_checkpointing=False).validate(model, batches([4]), path, weights_only=True)
-
-    class Other(SmallCNN):
-        pass
-
-    with pytest.raises(UserError, match="holds a SmallCNN"):
-        Other.load_from_checkpoint(path)
-    (tmp_path / "half.ckpt").write_bytes(path.read_bytes()[:1000])
-    torch.save(small().state_dict(), tmp_path / "weights.pth")
-    for name, message in (
-        ("half.ckpt", "can be read"),
-        ("weights.pth", "--model.weights"),
-        ("none.ckpt", "there is no"),
-    ):
-        with pytest.raises(UserError, match=message):
-            Classifier.load_from_checkpoint(tmp_path / name)
-
-
-def rates(trainer_options, resume=None, **options):
-    """The learning rate of every step."""
-    seen = []
-
-    class Watched(SmallCNN):
-        def training_step(self, batch, batch_idx):
-            seen.append(self.trainer.optimizers[0].param_groups[0]["lr"])
-            return super().training_step(batch, batch_idx)
-
-    trainer = Trainer(**QUIET, enable_checkpointing=False, **trainer_options)
-    model = Watched(class_names=NAMES, image_size=16, **options)
-    trainer.fit(model, batches([4] * 10), ckpt_path=resume, weights_only=True)
-    return seen, trainer
-
-
-def test_one_cycle_rises_and_falls_over_the_whole_run():
-    seen, _ = rates({"max_epochs": 4}, lr=1.0, schedule="one_cycle")
-    assert seen[0] == pytest.approx(0.04)
-    assert seen[1] == pytest.approx(0.52)
-    assert seen[2] == 1.0 == max(seen)
-    assert seen[21] == pytest.approx(0.5)
-    assert seen[39] == pytest.approx(1 / 38)
-    late, _ = rates({"max_epochs": 4}, lr=1.0, schedule="one_cycle", warmup=0.25)
-    assert late[10] == 1.0 == max(late)
-    assert (late[5], late[25]) == pytest.approx((0.52, 0.5))
-    with pytest.raises(UserError, match=r"--model\.warmup"):
-        small(warmup=1.0)
-    assert rates({"max_steps": 20}, lr=1.0, schedule="one_cycle")[0] == pytest.approx(seen[::2])
-    accumulated, _ = rates({"max_epochs": 4, "accumulate_grad_batches": 2}, lr=1.0, schedule="one_cycle")
-    assert accumulated[::2] == pytest.approx(seen[::2])
-
-
-def test_a_schedule_that_goes_on_has_the_lr_and_length_of_its_own_run(tmp_path):
-    path = tmp_path / "x.ckpt"
-    _, trainer = rates({"max_epochs": 1}, lr=1.0, schedule="one_cycle")
-    trainer.save_checkpoint(path)
-    longer, _ = rates({"max_epochs": 4}, path, lr=0.1, schedule="one_cycle")
-    assert longer == pytest.approx(rates({"max_epochs": 4}, lr=0.1, schedule="one_cycle")[0][10:])
-    constant, _ = rates({"max_epochs": 2}, path, lr=0.3)
-    assert constant == [0.3] * 10
-
-
-def test_a_schedule_needs_an_end():
-    with pytest.raises(UserError, match=r"--trainer\.max_epochs"):
-        rates({"max_epochs": -1, "max_time": "00:00:01:00"}, schedule="one_cycle")
-
-
-def test_the_optimizer_is_fused_and_clips_where_it_must():
-    _, trainer = rates({"max_epochs": 1}, momentum=0.5, nesterov=True)
-    group = trainer.optimizers[0].param_groups[0]
-    assert (group["fused"], group["nesterov"], group["momentum"]) == (True, True, 0.5)
-    _, trainer = rates({"max_epochs": 1, "gradient_clip_val": 0.5, "precision": "bf16-mixed"})
-    assert not trainer.optimizers[0].param_groups[0]["fused"]
-    with pytest.raises(UserError, match="nesterov needs momentum"):
-        small(nesterov=True, momentum=0.0)
-
-
 def test_labels_are_smoothed_in_training_alone():
     batch = next(iter(batches([8])))
     model = small(label_smoothing=0.3)
@@ -174,5 +44,64 @@ def test_labels_are_smoothed_in_training_alone():
     assert model.step(batch, "train")[0].item() == pytest.approx(smooth.item())
     assert model.step(batch, "val")[0].item() == pytest.approx(plain.item())
     assert plain.item() != pytest.approx(smooth.item())
-    with pytest.raises(UserError, match=r"--model\.label_smoothing"):
+    with pytest.raises(UserError, match=r"label_smoothing 1\.1 is out of range.*--model\.label_smoothing"):
         small(label_smoothing=1.1)
+
+
+def test_the_images_that_it_takes_are_one_value():
+    model = small(mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0), resize="center_crop")
+    assert model.input_spec == InputSpec(16, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), "center_crop")
+    assert model.example_input_array.shape == (1, 3, 16, 16)
+
+
+def test_bfloat16_is_preferred_by_the_network_that_was_made_for_it():
+    assert {kind: kind.prefers_bfloat16 for kind in (Classifier, SmallCNN, TransferClassifier, WhitenedCNN)} == {
+        Classifier: False,
+        SmallCNN: False,
+        TransferClassifier: False,
+        WhitenedCNN: True,
+    }
+
+
+def test_an_empty_batch_has_a_loss_without_a_gradient():
+    model = small()
+    loss, logits = model.step(
+        Batch(torch.zeros(0, 3, 16, 16), torch.zeros(0, dtype=torch.int64), torch.arange(0)), "train"
+    )
+    loss.backward()
+    assert (loss.item(), logits.shape, model.images_seen) == (0, (0, 3), 0)
+    assert all(parameter.grad.eq(0).all() for parameter in model.parameters())
+
+
+def test_data_of_ones_own_may_be_any_data_module():
+    class Own(LightningDataModule):
+        def train_dataloader(self):
+            return batches([4] * 3)
+
+        def val_dataloader(self):
+            return batches([4] * 2)
+
+    for model in (small(), WhitenedCNN(class_names=NAMES, image_size=17, widths=(4, 4, 4))):
+        trainer = Trainer(max_epochs=1, **QUIET, enable_checkpointing=False)
+        data = Own()
+        if isinstance(model, WhitenedCNN):
+            data.train_dataloader = lambda: batches([4] * 3, side=24)
+            data.val_dataloader = lambda: batches([4] * 2, side=24)
+        trainer.fit(model, data)
+        assert trainer.callback_metrics["train/loss"].isfinite()
+
+
+@pytest.mark.parametrize(("crop", "said"), [(1, True), (2, True), (0, False)])
+def test_crops_are_tried_and_a_run_without_whole_images_is_reported(caplog, crop, said):
+    seen = []
+
+    class Watched(WhitenedCNN):
+        def check_crop_size(self, side):
+            seen.append(side)
+            super().check_crop_size(side)
+
+    data = ShapesDataModule(batch_size=10, train_size=30, val_size=10, test_size=10, crop_epochs=crop, crop_size=24)
+    options = {"accumulate_grad_batches": 2, "num_sanity_val_steps": 0, "enable_checkpointing": False}
+    Trainer(max_epochs=1, **QUIET, **options).fit(Watched(class_names=data.class_names, widths=(4, 4, 4)), data)
+    assert seen == [24] * bool(crop)
+    assert ("no epoch trains on whole images" in caplog.text) == said

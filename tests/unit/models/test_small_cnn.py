@@ -73,9 +73,9 @@ def test_activation_is_used():
     [
         ({"conv1.weight": torch.zeros(6, 3, 5, 5)}, "conv1.bias is missing"),
         (SmallCNN(channels=(8, 16)).state_dict(), r"conv1.weight has shape \(8, 3, 5, 5\) instead of \(6, 3, 5, 5\)"),
-        ([1, 2], "holds a list"),
-        (b"not a PyTorch file", "can be read"),
-        (None, "there is no file of weights"),
+        ([1, 2], "holds a list instead of"),
+        (b"not a PyTorch file", "cannot be read as a weights file"),
+        (None, "there is no weights file"),
     ],
 )
 def test_weights_that_do_not_fit(tmp_path, content, message):

@@ -2,13 +2,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import Trainer
+from model_helpers import QUIET
 from torch.utils.data import DataLoader
 
 from lit_vision.data.batch import Batch
 from lit_vision.models import Predictor, SmallCNN, TransferClassifier
 from lit_vision.models.tta import mean_over_views
-
-QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
 
 
 def test_it_is_the_mean_over_six_views():

@@ -21,6 +21,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
 def test_a_forward_pass_fetches_no_pages_anew(process):
     keep = "from lit_vision.utils.memory import keep_freed_memory; keep_freed_memory()"
@@ -31,10 +32,10 @@ def test_a_forward_pass_fetches_no_pages_anew(process):
 LIMITED = """
 import resource
 import torch
-from lit_vision.utils.log import to_stdout
+from lit_vision.utils.log import configure_logging
 from lit_vision.utils.memory import available_memory
 from test_memory import batches
-to_stdout()
+configure_logging()
 pages = int(open("/proc/self/statm").read().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + {left} * 2**20,) * 2)
 print({call})
@@ -48,7 +49,8 @@ def batches(root):
     return [hash(batch.image.numpy().tobytes() + batch.index.numpy().tobytes()) for batch in data.train_dataloader()]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured on Linux alone")
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured on Linux only")
 def test_images_that_exceed_the_memory_that_is_left_are_decoded_batch_by_batch(folders, process):
     root = folders({"train": {"red": 200, "blue": 200}, "val": {"red": 4, "blue": 4}}, size=8)
     fixed = {"PYTHONHASHSEED": "0", "PYTHONPATH": str(Path(__file__).parent)}
@@ -63,13 +65,23 @@ def test_images_that_exceed_the_memory_that_is_left_are_decoded_batch_by_batch(f
     assert free[-1] == limited[-1]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured on Linux alone")
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured on Linux only")
 def test_available_memory_is_that_of_the_tightest_limit(process):
     left = available_memory()
     assert left is not None
     assert left > 2**20
     limited = process("-c", LIMITED.format(left=300, call="available_memory()"), PYTHONPATH=str(Path(__file__).parent))
     assert 200 * 2**20 < int(limited.out) <= 300 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("available", "processes", "expected"),
+    [(None, 8, 4 * 2**30), (2**30, 1, 2**29), (2**30, 4, 2**27), (2**36, 1, 4 * 2**30), (0, 1, 0)],
+)
+def test_the_budget_is_half_of_what_is_left_but_at_most_4_gib(monkeypatch, available, processes, expected):
+    monkeypatch.setattr(memory, "available_memory", lambda: available)
+    assert memory.memory_budget(processes) == expected
 
 
 @pytest.mark.parametrize("version", [1, 2])

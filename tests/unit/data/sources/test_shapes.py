@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from lit_vision.data import ShapesDataModule
@@ -28,6 +29,7 @@ def test_image_size_is_drawn():
     assert module.load("train").images.shape[-1] == 64
 
 
+@pytest.mark.slow
 def test_a_linear_model_stays_under_70_percent():
     # Ridge regression on the one-hot labels, over a range of strengths: the best that a linear model does.
     train, test = split(train_size=6000), split(name="test", test_size=2000)
@@ -52,7 +54,7 @@ def test_batches_are_normalised_and_have_channels_last_in_memory():
     assert image.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_small_epochs_crop_training_images_and_no_others():
+def test_crop_epochs_crop_training_images_and_no_others():
     data = ShapesDataModule(train_size=20, test_size=10, val_size=0, batch_size=5, crop_epochs=2, crop_size=24, seed=0)
     data.setup("fit")
     raw = next(iter(data.train_dataloader()))

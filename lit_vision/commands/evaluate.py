@@ -1,0 +1,100 @@
+import shlex
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser
+from typing_extensions import override
+
+from lit_vision.callbacks import TestReport
+from lit_vision.commands import COMMANDS
+from lit_vision.errors import UserError
+from lit_vision.parsing.help import wants_help
+from lit_vision.parsing.vision_cli import VisionCLI
+from lit_vision.runs import REPORT, run_of
+from lit_vision.trainer.factory import as_list, make_evaluation_trainer, run_logger
+from lit_vision.utils.files import ensure_writable
+
+
+class EvaluationCLI(VisionCLI):
+    """The run of ``lit-vision validate``, which takes a trained network from a checkpoint or from a file of weights."""
+
+    command = "validate"
+    weights: str | None = None
+    """The file of weights to evaluate if there is no checkpoint."""
+
+    @override
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_default_arguments_to_parser(parser)
+        parser.add_argument("--verbose", type=bool, default=True, help="Print the results as a table.")
+
+    @override
+    def before_instantiate_classes(self) -> None:
+        super().before_instantiate_classes()
+        if self.checkpoint is None:
+            self.weights = self.config.model.init_args.get("weights")
+            if not Path(self.weights or "").is_file():
+                raise UserError(f"{self.command} needs trained weights: set --ckpt_path to best, last or a file")
+
+    @override
+    def after_instantiate_classes(self) -> None:
+        """Refuse to evaluate a head with random weights."""
+        if self.checkpoint is None and not self.model.trained:
+            classes = len(self.model.class_names)
+            missing = f"{self.weights} has no head for these {classes} classes"
+            raise UserError(f"{missing}: set --ckpt_path to a checkpoint that was trained on them")
+
+    @override
+    def make_trainer(self, options: dict[str, Any]) -> Trainer:
+        if options["logger"] in (None, True):
+            options["logger"] = False  # fit has logged the same figures
+        return make_evaluation_trainer(**options)
+
+
+class TestCLI(EvaluationCLI):
+    """The run of ``lit-vision test``: it logs to the folder of the tested run, and writes a report."""
+
+    __test__ = False  # for pytest: this is not a test case
+
+    command = "test"
+
+    @override
+    def make_trainer(self, options: dict[str, Any]) -> Trainer:
+        run = run_of(self.checkpoint) if self.checkpoint else None
+        if run is not None and options["logger"] in (None, True):
+            options["logger"] = run_logger(run.parent, run.name)
+        if not options["fast_dev_run"]:
+            tested = self.checkpoint or Path(self.weights or "")
+            ensure_writable(tested.parent / REPORT, "--ckpt_path FILE (copy the checkpoint there first)")
+            report = TestReport(tested.parent / REPORT, tested, f"lit-vision test {shlex.join(self.words)}")
+            options["callbacks"] = [*as_list(options["callbacks"]), report]
+        return super().make_trainer(options)
+
+
+def validate(words: list[str]) -> None:
+    """Measure a trained network on the validation images.
+
+    Args:
+        words: the command line after ``validate``.
+    """
+    if not wants_help("validate", COMMANDS["validate"].summary, words):
+        run = EvaluationCLI(words)
+        run.trainer.validate(
+            run.model, run.datamodule, ckpt_path=run.checkpoint, verbose=run.config.verbose, weights_only=True
+        )
+
+
+def test(words: list[str]) -> None:
+    """Measure a trained network on the test images, and write a report.
+
+    Args:
+        words: the command line after ``test``.
+    """
+    if not wants_help("test", COMMANDS["test"].summary, words):
+        run = TestCLI(words)
+        run.trainer.test(
+            run.model, run.datamodule, ckpt_path=run.checkpoint, verbose=run.config.verbose, weights_only=True
+        )
+
+
+test.__test__ = False  # type: ignore[attr-defined]  # for pytest: this is not a test case

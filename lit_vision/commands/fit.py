@@ -1,0 +1,123 @@
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
+from typing_extensions import override
+
+from lit_vision.callbacks import BestAndLast, TensorBoardSummary
+from lit_vision.commands import COMMANDS
+from lit_vision.errors import TrainingInterrupted, UserError
+from lit_vision.parsing.help import wants_help
+from lit_vision.parsing.vision_cli import VisionCLI
+from lit_vision.runs import CHECKPOINTS, LAST, run_of
+from lit_vision.trainer.errors import explain_compile_errors, explain_full_disks
+from lit_vision.trainer.factory import as_list, make_trainer, run_logger
+from lit_vision.utils.files import ensure_writable
+from lit_vision.utils.lightning_compat import kill_other_processes, launched_by_lightning
+from lit_vision.utils.log import log_info
+
+_COMPARED = (
+    "augment",
+    "batch_size",
+    "crop_epochs",
+    "crop_size",
+    "val_size",
+)  # options of the data in HParams
+
+
+class FitCLI(VisionCLI):
+    """The run of ``lit-vision fit``."""
+
+    command = "fit"
+    default_config = "shapes.yaml"
+
+    @override
+    def before_instantiate_classes(self) -> None:
+        super().before_instantiate_classes()
+        self.saved_config.ckpt_path = None  # config.yaml starts a new run when it is used again
+
+    @override
+    def make_trainer(self, options: dict[str, Any]) -> Trainer:
+        callbacks: list[Callback] = [TensorBoardSummary(self.dump(self.saved_config), self._hparams())]
+        if not options["fast_dev_run"] and options["logger"] is not False:
+            callbacks.append(SaveConfigCallback(self.parser, self.saved_config, overwrite=True))
+        if options["logger"] in (None, True):
+            options["logger"] = self._logger()
+        options["callbacks"] = [*as_list(options["callbacks"]), *callbacks]
+        own = self.config_init
+        return make_trainer(self.config.name, checkpoint=own.checkpoint, pictures=own.pictures, **options)
+
+    def _logger(self) -> TensorBoardLogger:
+        """Make a logger for the folder of the run that is resumed, otherwise for a new one."""
+        run = run_of(self.checkpoint) if self.checkpoint else None
+        if run and self.checkpoint and self.checkpoint.name == LAST and self.same_run(run):
+            return run_logger(run.parent, run.name)
+        return run_logger(self.logs / self.config.name)
+
+    def _hparams(self) -> dict[str, Any]:
+        """The options that TensorBoard's HParams compares."""
+        config, hparams = self.saved_config, dict(self.model.hparams)
+        for name in ("class_names", "mean", "std"):  # long, and rarely changed
+            hparams.pop(name, None)
+        shared = {name: hparams.pop(name) for name in ("lr", "momentum", "weight_decay") if name in hparams}
+        return {
+            "data": type(self.datamodule).__name__,
+            "epochs": config.trainer.max_epochs,
+            "model": type(self.model).__name__,
+            "seed": config.seed_everything,
+            **{name: config.data.init_args.get(name) for name in _COMPARED},
+            **shared,
+            **{f"model.{name}": value for name, value in hparams.items()},
+        }
+
+
+def fit(words: list[str]) -> None:
+    """Train a network, then print the result and the commands to run next.
+
+    Args:
+        words: the command line after ``fit``.
+    """
+    if wants_help("fit", COMMANDS["fit"].summary, words):
+        return
+    run = FitCLI(words)
+    trainer, start = run.trainer, time.perf_counter()
+    if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
+        ensure_writable(run.logs, "--trainer.default_root_dir")
+    folder = Path(trainer.log_dir or "")
+    log_info(f"{type(run.model).__name__} on {type(run.datamodule).__name__}, {folder}")
+    if trainer.world_size > 1:
+        images = run.datamodule.batch_size * trainer.world_size
+        log_info(f"{trainer.world_size} processes, a global batch of {images} images")
+    is_new = isinstance(trainer.logger, TensorBoardLogger) and not folder.exists()
+    try:
+        with explain_compile_errors(), explain_full_disks(folder):
+            trainer.fit(run.model, run.datamodule, ckpt_path=run.checkpoint, weights_only=True)
+    except TrainingInterrupted:
+        log_info(f"\nstopped; resume with  lit-vision fit --ckpt_path {folder / CHECKPOINTS / LAST}")
+        if not trainer.is_global_zero and launched_by_lightning(trainer):
+            return  # Lightning would take any exit code but 0 for a failure, and kill the first process
+        raise
+    except (UserError, KeyboardInterrupt, SystemExit) as error:
+        if isinstance(error, UserError):
+            kill_other_processes(trainer)
+        if is_new and trainer.is_global_zero and not (folder / CHECKPOINTS).exists():
+            shutil.rmtree(folder, ignore_errors=True)  # a run that never began should leave nothing behind
+        raise
+    if trainer.is_global_zero:
+        _print_summary(trainer, run.logs, time.perf_counter() - start)
+
+
+def _print_summary(trainer: Trainer, logs: Path, seconds: float) -> None:
+    checkpoint = next((found for found in trainer.checkpoint_callbacks if isinstance(found, BestAndLast)), None)
+    if checkpoint is None or not checkpoint.last_model_path:
+        return
+    path = checkpoint.best_model_path or checkpoint.last_model_path
+    score = checkpoint.best_model_score
+    print(f"\nbest   {'not validated' if score is None else f'val/acc {score:.4f}'}: {path}")
+    print(f"time   {seconds:.1f} s")
+    print(f"next   lit-vision test --ckpt_path {path}")
+    print(f"       tensorboard --logdir {logs}")
