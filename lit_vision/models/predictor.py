@@ -16,6 +16,7 @@ from lit_vision.data.images import decode_ahead
 from lit_vision.data.transforms import to_float
 from lit_vision.errors import UserError
 from lit_vision.models.classifier import Classifier
+from lit_vision.models.modules import first_line
 
 _BATCH_VALUES = 2**21  # float32 values of a batch, 8 MB, as in evaluation
 
@@ -107,5 +108,6 @@ def _find_device(name: str | None) -> torch.device:
     try:
         torch.zeros(1, device=name).cpu()  # some devices exist but cannot compute, such as meta
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"there is no device {name} ({error}): use another --device, such as cpu") from error
+        reason = first_line(error)
+        raise UserError(f"there is no device {name} ({reason}): use another --device, such as cpu") from error
     return torch.device(name)
