@@ -22,7 +22,7 @@ from lit_vision.models.modules import in_eval_mode
 from lit_vision.plots import GREEN, RED, Tile, plot_confusion, plot_grid, to_image
 
 _COLUMNS = 4  # few enough that the text can be read in TensorBoard's narrow cards
-_TIME_SHARE = 0.02  # of the run's time
+_TIME_SHARE = 0.02  # fraction of the run's time that drawing may take
 _SECONDS = 0.5  # expected for a set of pictures before the first one is drawn
 _PROJECTED = 1000  # images in the projector
 _SPRITE = 32  # pixels, side of an image in the projector
@@ -55,7 +55,7 @@ class Pictures(Callback):
         self.count = count
         self.embedding = embedding
         self._collector: PredictionCollector | None = None
-        self._predictions: Predictions | None = None  # of the newest validation, until they are drawn
+        self._predictions: Predictions | None = None  # those of the newest validation, until they are drawn
         self._training_shown = False
         self._validations = 0
         self._start = self._spent = 0.0

@@ -50,6 +50,11 @@ class EvaluationCLI(VisionCLI):
             options["logger"] = False  # fit has logged the same figures
         return make_evaluation_trainer(**options)
 
+    @property
+    def evaluation_options(self) -> dict[str, Any]:
+        """Options of the Trainer's methods validate and test."""
+        return {"ckpt_path": self.checkpoint, "verbose": self.config.verbose, "weights_only": True}
+
 
 class TestCLI(EvaluationCLI):
     """The run of ``lit-vision test``: it logs to the folder of the tested run, and writes a report."""
@@ -79,9 +84,7 @@ def validate(words: list[str]) -> None:
     """
     if not wants_help("validate", COMMANDS["validate"].summary, words):
         run = EvaluationCLI(words)
-        run.trainer.validate(
-            run.model, run.datamodule, ckpt_path=run.checkpoint, verbose=run.config.verbose, weights_only=True
-        )
+        run.trainer.validate(run.model, run.datamodule, **run.evaluation_options)
 
 
 def test(words: list[str]) -> None:
@@ -92,9 +95,7 @@ def test(words: list[str]) -> None:
     """
     if not wants_help("test", COMMANDS["test"].summary, words):
         run = TestCLI(words)
-        run.trainer.test(
-            run.model, run.datamodule, ckpt_path=run.checkpoint, verbose=run.config.verbose, weights_only=True
-        )
+        run.trainer.test(run.model, run.datamodule, **run.evaluation_options)
 
 
 test.__test__ = False  # type: ignore[attr-defined]  # for pytest: this is not a test case

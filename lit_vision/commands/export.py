@@ -14,7 +14,7 @@ from lit_vision.parsing.trained import load_trained
 from lit_vision.utils.files import atomic_write, check_output
 
 _SUFFIX = {"state_dict": ".pth", "onnx": ".onnx", "torch_export": ".pt2"}
-_MAX_DIFFERENCE = 1e-4  # of a probability
+_MAX_DIFFERENCE = 1e-4  # between two probabilities
 
 
 def export_parser() -> argparse.ArgumentParser:

@@ -17,6 +17,10 @@ from io import StringIO
 from pathlib import Path
 from typing import ClassVar
 
+# isort: off
+import lit_vision  # noqa: F401  # before torch, as in every command: it sets how OpenMP's threads wait
+
+# isort: on
 import torch
 from lightning.pytorch import Callback
 

@@ -5,6 +5,7 @@ import os
 
 import pytest
 import torch
+import yaml
 from helpers import QUICK, REPOSITORY, RUN, TINY, rows_of, same, weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -72,6 +73,17 @@ def test_another_run_that_starts_from_last_leaves_the_old_one_as_it_was(cli, fit
     cli("fit --ckpt_path last --trainer.max_epochs 2 --model.lr 0.5")
     assert {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()} == before
     assert [row["lr"] for row in rows_of(RUN.with_name("version_1"))] == ["0.01", "0.5"]
+
+
+def test_a_run_that_is_older_than_an_option_goes_on_in_its_folder(cli, fitted):
+    fitted(f"fit --config shapes.yaml {QUICK} 1")
+    config = RUN / "config.yaml"
+    saved = yaml.safe_load(config.read_text())
+    del saved["model"]["init_args"]["label_smoothing"], saved["data"]["init_args"]["crop_epochs"]
+    config.write_text(yaml.safe_dump(saved))
+    assert cli("fit --ckpt_path last --trainer.max_epochs 2").code == 0
+    assert os.listdir("lightning_logs/shapes") == ["version_0"]
+    assert len(rows_of(RUN)) == 2
 
 
 def test_an_epoch_cannot_go_on_with_other_batches(cli, fitted):

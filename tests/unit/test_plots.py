@@ -3,6 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lit_vision import plots
 from lit_vision.plots import Tile, plot_confusion, plot_curves, plot_grid, plot_rate_search, to_image
 
 
@@ -106,6 +107,13 @@ def test_curves_do_not_exaggerate(drawn):
     assert loss.get_ylim()[0] == 0
     assert accuracy.get_ylim()[0] == 0
     assert 1 <= accuracy.get_ylim()[1] < 1.1
+
+
+def test_a_third_chart_is_drawn_beside_the_others(drawn, monkeypatch):
+    monkeypatch.setitem(plots.CHARTS, "calibration error", "ece")
+    figure = drawn(plot_curves, [{**row, "val/ece": 0.1} for row in ROWS])
+    assert [axes.get_title() for axes in figure.axes] == ["loss", "accuracy", "calibration error"]
+    assert figure.axes[1].get_ylim()[1] > 1 > figure.axes[2].get_ylim()[1]
 
 
 def test_curves_without_validation(drawn):
