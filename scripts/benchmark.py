@@ -205,7 +205,7 @@ def main() -> None:
         type=Path,
         help="folder with hymenoptera_data and either cifar-10-batches-py or cifar10/; by default, images are made",
     )
-    parser.add_argument("--quick", action="store_true", help="run one short round, in less than two minutes")
+    parser.add_argument("--quick", action="store_true", help="run one short round, in two to three minutes")
     parser.add_argument("--rounds", type=int, help="number of turns of each side; by default, 3, or 1 with --quick")
     parser.add_argument(
         "--output", type=Path, default=Path("benchmark.json"), help="JSON file for the figures of every round"
