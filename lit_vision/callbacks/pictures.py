@@ -15,7 +15,7 @@ from lit_vision.callbacks.tensorboard import add_picture, writers
 from lit_vision.data.batch import evenly_spaced
 from lit_vision.data.datamodule import ImageDataModule, image_data
 from lit_vision.data.loader import BatchLoader
-from lit_vision.errors import UserError
+from lit_vision.errors import check_at_least
 from lit_vision.metrics import PredictionCollector, Predictions
 from lit_vision.models.classifier import Classifier
 from lit_vision.models.modules import in_eval_mode
@@ -48,9 +48,8 @@ class Pictures(Callback):
     """
 
     def __init__(self, every_n_validations: int | None = None, count: int = 20, embedding: bool = False) -> None:
-        for name, value, least in (("every_n_validations", every_n_validations or 0, 0), ("count", count, 1)):
-            if value < least:
-                raise UserError(f"{name} {value} is too small: set --pictures.{name} to at least {least}")
+        check_at_least(0, "pictures", every_n_validations=every_n_validations)
+        check_at_least(1, "pictures", count=count)
         self.every_n_validations = every_n_validations
         self.count = count
         self.embedding = embedding

@@ -102,5 +102,5 @@ def test_tiles_name_the_files_of_images_where_they_are_known(folders, known):
 @pytest.mark.parametrize("options", [{"every_n_validations": -1}, {"count": 0}])
 def test_options_out_of_range_are_errors(options):
     (name,) = options
-    with pytest.raises(UserError, match=f"{name} -?\\d is too small: set --pictures.{name} to at least \\d"):
+    with pytest.raises(UserError, match=f"{name} -?\\d is below \\d: set --pictures.{name} to at least \\d"):
         Pictures(**options)
