@@ -110,8 +110,8 @@ def test_drawing_the_graph_leaves_the_network_as_it_was(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("fit --pictures.count 0", "count 0 is too small"),
-        ("fit --pictures.every_n_validations -1", "every_n_validations -1 is too small"),
+        ("fit --pictures.count 0", "count 0 is below 1"),
+        ("fit --pictures.every_n_validations -1", "every_n_validations -1 is below 0"),
         ("lr-find --num_training 0", "num_training 0 is too small"),
         ("lr-find --min_lr 2", "min_lr 2.0 must be above 0 and below max_lr 1.0"),
         ("lr-find --trainer.fast_dev_run true", "fast_dev_run finds no learning rate"),
