@@ -1,7 +1,8 @@
 """Plots: learning curves, grids of images with captions, the confusion matrix, the search for a learning rate."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,9 +10,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from lit_vision.utils.fonts import find_font, shown_names, shown_text
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure  # slow to import, so the functions that need it import it
+    from matplotlib.text import Text
 
 CHARTS = {"loss": "loss", "accuracy": "acc"}
 """Titles of charts, each with the last part of its curves' tags."""
@@ -43,16 +47,16 @@ class Tile(NamedTuple):
 def plot_grid(tiles: Sequence[Tile], columns: int = 8, side: int = 128) -> Image.Image:
     """Draw images in rows, each above its own text.
 
-    Text is never cut: long lines make columns wider and fewer. Small images are enlarged by whole factors, without
-    blur.
+    Text is never cut: long lines make columns wider and fewer. Characters that no font has are escaped. Small images
+    are enlarged by whole factors, without blur.
 
     Args:
         tiles: At least one image with its text.
         columns: Largest number of images in a row.
         side: Largest length of the longer side of an image, in pixels.
     """
-    font = ImageFont.load_default(_FONT_SIZE)
-    longest = max((font.getlength(line) for tile in tiles for line in tile.lines), default=0)
+    tiles = [tile._replace(lines=[shown_text(line) for line in tile.lines]) for tile in tiles]
+    longest = max((_font(line).getlength(line) for tile in tiles for line in tile.lines), default=0)
     width = max(side, math.ceil(longest)) + 2 * _GAP
     height = side + max(len(tile.lines) for tile in tiles) * _LINE + 2 * _GAP
     columns = max(1, min(columns, len(tiles), _WIDTH // width))
@@ -64,8 +68,27 @@ def plot_grid(tiles: Sequence[Tile], columns: int = 8, side: int = 128) -> Image
         grid.paste(picture, (left + (width - picture.width) // 2, top + (side - picture.height) // 2))
         for row, line in enumerate(tile.lines):
             at = (left + width / 2, top + side + (row + 0.5) * _LINE)
-            draw.text(at, line, tile.colour, font, anchor="mm")
+            draw.text(at, line, tile.colour, _font(line), anchor="mm")
     return grid
+
+
+def _font(text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    path = None if text.isascii() else find_font(text)
+    return _truetype(path) if path else ImageFont.load_default(_FONT_SIZE)
+
+
+@cache
+def _truetype(path: str) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, _FONT_SIZE)
+
+
+def _set_fonts(texts: Iterable["Text"]) -> None:
+    """Give each text of a figure a font that has its characters."""
+    from matplotlib.font_manager import FontProperties
+
+    for text in texts:
+        if not (shown := text.get_text()).isascii() and (path := find_font(shown)):
+            text.set_fontproperties(FontProperties(fname=path, size=text.get_fontsize()))
 
 
 def _scaled(image: Tensor, side: int) -> Image.Image:
@@ -96,9 +119,10 @@ def plot_confusion(matrix: Tensor, class_names: Sequence[str]) -> "Figure":
     cells, bars = figure.subplots(1, 2, width_ratios=(side, 3))
     shares = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
     cells.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    names = [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…" for name in class_names]
+    names = [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…" for name in shown_names(class_names)]
     cells.set_xticks(range(classes), names, rotation=45, ha="right", fontsize=10, parse_math=False)
     cells.set_yticks(range(classes), names, fontsize=10, parse_math=False)
+    _set_fonts([*cells.get_xticklabels(), *cells.get_yticklabels()])
     cells.set_xlabel("predicted class", fontsize=12)
     cells.set_ylabel("true class", fontsize=12)
     if classes <= _MOST_COUNTED:
@@ -158,7 +182,7 @@ def plot_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str | No
         if key == "acc":
             axes.set_ylim(0, 1.02)  # a little more than 1, so that no marker is cut
     if title is not None:
-        figure.suptitle(title, parse_math=False)
+        _set_fonts([figure.suptitle(shown_text(title), parse_math=False)])
     figure.savefig(path, dpi=120)
 
 

@@ -20,6 +20,7 @@ from lit_vision.metrics import PredictionCollector, Predictions
 from lit_vision.models.classifier import Classifier
 from lit_vision.models.modules import in_eval_mode
 from lit_vision.plots import GREEN, RED, Tile, plot_confusion, plot_grid, to_image
+from lit_vision.utils.fonts import shown_names
 
 _COLUMNS = 4  # few enough that the text can be read in TensorBoard's narrow cards
 _TIME_SHARE = 0.02  # fraction of the run's time that drawing may take
@@ -79,7 +80,8 @@ class Pictures(Callback):
         for writer in writers(trainer):
             batch = loader.take(loader.sampler.tensor()[: self.count])
             seen = _without_normalization(data.preprocess(batch, trainer.current_epoch).image, pl_module)
-            names = [pl_module.class_names[label] for label in batch.label.tolist()]
+            class_names = shown_names(pl_module.class_names)
+            names = [class_names[label] for label in batch.label.tolist()]
             grid = plot_grid([Tile(image, [name]) for image, name in zip(seen, names, strict=True)], _COLUMNS)
             add_picture(writer, "train/images", grid, trainer.global_step)
 
@@ -178,6 +180,7 @@ def prediction_tiles(
     """
     if not len(predictions.index):
         return []
+    class_names = shown_names(class_names)
     tiles = []
     for image, index, label, predicted, probability in zip(
         loader.take(predictions.index).image, *(column.tolist() for column in predictions), strict=True

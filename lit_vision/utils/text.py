@@ -1,0 +1,23 @@
+"""Text from people's files, such as names in any script and any bytes, in a form that can be shown and written."""
+
+import unicodedata
+
+_UNSHOWN = {"Cc", "Cs", "Cn", "Zl", "Zp"}  # control characters, lone bytes, unassigned code points, line separators
+
+
+def printable(text: str) -> str:
+    r"""Escape what is not text: ``b"caf\xe9"``, a file name in Latin-1, becomes ``caf\xe9`` in ASCII characters.
+
+    Args:
+        text: a name, in which bytes that are not UTF-8 are surrogates, as in the names that ``os`` returns.
+
+    Returns:
+        One line that is valid in UTF-8. Text in any script stays as it is.
+    """
+    return "".join(_escape(char) if unicodedata.category(char) in _UNSHOWN else char for char in text)
+
+
+def _escape(char: str) -> str:
+    if 0xDC80 <= ord(char) <= 0xDCFF:  # a byte, as os.fsdecode shows it
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode("ascii")
