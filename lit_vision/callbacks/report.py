@@ -21,6 +21,7 @@ from lit_vision.metrics import PredictionCollector, Predictions
 from lit_vision.models.classifier import Classifier
 from lit_vision.plots import Tile, plot_confusion, plot_grid
 from lit_vision.runs import run_of
+from lit_vision.utils.text import printable
 
 _MISTAKES = 32  # pictures
 _SIDE = 192  # pixels of a picture
@@ -121,7 +122,8 @@ class TestReport(Callback):
 def _paths(trainer: Trainer) -> list[Path] | None:
     """Return the files of the test images, or None if the images do not have a file each."""
     data = image_data(trainer)
-    return [path for path, _ in data.files(data.split_names[-1])] if isinstance(data, FileDataModule) else None
+    split = data.evaluation_split("test") if isinstance(data, FileDataModule) else None
+    return data.paths(split) if isinstance(data, FileDataModule) and split else None
 
 
 def _per_class(predictions: Predictions, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -134,7 +136,11 @@ def _per_class(predictions: Predictions, names: Sequence[str]) -> list[dict[str,
     }
     support = torch.bincount(predictions.label, minlength=len(names)).tolist()
     return [
-        {"class": name, **{key: values[number] for key, values in figures.items()}, "support": support[number]}
+        {
+            "class": printable(name),
+            **{key: values[number] for key, values in figures.items()},
+            "support": support[number],
+        }
         for number, name in enumerate(names)
     ]
 
@@ -153,7 +159,7 @@ def _markdown(
         "",
         f"{figures}: {mistakes:,} mistakes on {images:,} images.",
         "",
-        *(f"- {name}: `{' '.join(value.split())}`" for name, value in facts.items()),
+        *(f"- {name}: {_code(value)}" for name, value in facts.items()),
         "",
         "![Confusion matrix and recall of each class](confusion.png)",
         "",
@@ -172,6 +178,12 @@ def _markdown(
         shown = f"The {min(mistakes, _MISTAKES)} most confident mistakes" if mistakes > 1 else "The mistake"
         lines += [f"{shown}:", "", f"![{shown}](mistakes.png)", ""]
     return "\n".join(lines)
+
+
+def _code(text: str) -> str:
+    """Format text as code, in one line, which may itself have single backticks."""
+    line = printable(" ".join(text.split()))
+    return f"`` {line} ``" if "`" in line else f"`{line}`"
 
 
 def _cell(text: str) -> str:

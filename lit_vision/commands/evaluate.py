@@ -39,6 +39,7 @@ class EvaluationCLI(VisionCLI):
     @override
     def after_instantiate_classes(self) -> None:
         """Refuse to evaluate a head with random weights."""
+        super().after_instantiate_classes()
         if self.checkpoint is None and not self.model.trained:
             classes = len(self.model.class_names)
             missing = f"{self.weights} has no head for these {classes} classes"

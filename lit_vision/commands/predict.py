@@ -8,13 +8,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lit_vision.data.decoding import list_images
+from lit_vision.data.listing import LeftOut, list_folder, summarize
 from lit_vision.errors import UserError
 from lit_vision.models.predictor import Prediction, predictions
 from lit_vision.parsing.arguments import simple_parser, true_or_false
 from lit_vision.parsing.trained import load_trained
 from lit_vision.plots import Tile, plot_grid
 from lit_vision.utils.files import atomic_write, check_output
+from lit_vision.utils.fonts import shown_names
+from lit_vision.utils.log import log_info
+from lit_vision.utils.text import printable
 
 _GRID = 64  # images
 
@@ -33,8 +36,8 @@ def predict_parser() -> argparse.ArgumentParser:
     add(
         "--output",
         metavar="FILE",
-        help="CSV file to write. Its columns are path, label, probability, the probability of each class, and error, "
-        "the reason why an image could not be read. Default: print the guesses for each image instead.",
+        help="CSV file to write. Its columns are path, label, probability, probability_CLASS for each class, and "
+        "error, the reason why an image could not be read. Default: print the guesses for each image instead.",
     )
     add("--grid", metavar="FILE", help="PNG file to write, with the first 64 images and the best guess for each.")
     add("--top", type=int, default=3, metavar="N", help="Number of guesses to print for each image. Default: 3.")
@@ -65,7 +68,7 @@ def predict(words: list[str]) -> int:
     if options.top < 1:
         raise UserError(f"top {options.top} is too small: set --top to 1 or more")
     model, _ = load_trained(options.ckpt_path, options.name, options.model)
-    paths = [path for image in options.images for path in _files(Path(image))]
+    paths = _find_images([Path(image) for image in options.images])
     for option, file, suffix in (("--output", options.output, None), ("--grid", options.grid, ".png")):
         if file is not None:
             check_output(Path(file), option, suffix)
@@ -78,6 +81,7 @@ def predict(words: list[str]) -> int:
 def _report(found: Iterator[Prediction], class_names: Sequence[str], count: int, options: argparse.Namespace) -> int:
     """Print and write predictions as they come, and return the exit code."""
     tiles: list[Tile] = []
+    shown = dict(zip(class_names, shown_names(class_names) if options.grid else class_names, strict=True))
     unreadable = 0
     with _table(options.output, class_names) as table:
         for path, image, probabilities, error in found:
@@ -93,9 +97,12 @@ def _report(found: Iterator[Prediction], class_names: Sequence[str], count: int,
                 table.writerow([path, label, probability, *probabilities, ""])
             if count == 1 or options.output is None:
                 guessed = [f"{label} {probability:.1%}" for probability, label in guesses[: options.top]]
-                tqdm.write("\n".join(guessed) if count == 1 else f"{path}  {', '.join(guessed)}", file=sys.stdout)
+                tqdm.write(
+                    "\n".join(guessed) if count == 1 else f"{printable(str(path))}  {', '.join(guessed)}",
+                    file=sys.stdout,
+                )
             if options.grid is not None and len(tiles) < _GRID:
-                tiles.append(Tile(image, [f"{label} {probability:.0%}"]))
+                tiles.append(Tile(image, [f"{shown[label]} {probability:.0%}"]))
     if options.output is not None:
         print(f"{options.output}: {count:,} images")
     if options.grid is not None and tiles:
@@ -112,15 +119,28 @@ def _with_progress(found: Iterator[Prediction], count: int) -> Iterator[Predicti
             yield prediction
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        files = list_images(path)
-        if not files:
-            raise UserError(f"{path} has no images in it: set --images to files, or to a folder with images")
-        return files
-    if not path.exists():
-        raise UserError(f"there is no {path}: set --images to files or folders that exist")
-    return [path]
+def _find_images(images: Sequence[Path]) -> list[Path]:
+    """List the files that are meant, and say how many there are and what is left out of folders."""
+    paths: list[Path] = []
+    left_out: list[LeftOut] = []
+    for path in images:
+        if path.is_dir():
+            folder = list_folder(path)
+            found = folder.all_images()
+            left_out += [left for inner in folder.walk() for left in inner.left_out]
+            if not found:
+                why = f" ({summarize(left_out, path)})" if left_out else ""
+                raise UserError(f"{path} has no images in it{why}: set --images to files, or to a folder with images")
+            paths += [Path(image.path) for image in found]
+        elif path.exists():
+            paths.append(path)
+        else:
+            raise UserError(f"there is no {path}: set --images to files or folders that exist")
+    if any(path.is_dir() for path in images):
+        log_info(f"{len(paths):,} {'image' if len(paths) == 1 else 'images'}")
+    if left_out:
+        log_info(f"left out: {summarize(left_out, Path.cwd())}")
+    return paths
 
 
 @contextmanager
@@ -135,5 +155,6 @@ def _table(path: str | None, class_names: Sequence[str]) -> Iterator[Any]:
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(["path", "label", "probability", *class_names, "error"])
+        # with the prefix, no class can have the name of another column
+        writer.writerow(["path", "label", "probability", *(f"probability_{name}" for name in class_names), "error"])
         yield writer

@@ -42,15 +42,23 @@ class LabelledImages(NamedTuple):
     Attributes:
         images: (N, 3, H, W) uint8, or an object that decodes them when they are asked for.
         labels: (N,) int64, indices into the class names.
+        given_ids: (N,) int64, a number for each image that no other image of the data set changes, such as a hash of
+            its path; None if the order of the images never changes, so that their positions can serve.
     """
 
     images: Tensor | LazyImages
     labels: Tensor
+    given_ids: Tensor | None = None
+
+    @property
+    def ids(self) -> Tensor:
+        """The given ids, or the positions, (N,) int64."""
+        return torch.arange(len(self.labels)) if self.given_ids is None else self.given_ids
 
     def subset(self, index: Tensor) -> "LabelledImages":
-        """Select the images at these positions, (n,) int64."""
+        """Select the images at these positions, (n,) int64; they keep their ids."""
         part = self.images[index] if isinstance(self.images, Tensor) else self.images.subset(index)
-        return LabelledImages(part, self.labels[index])
+        return LabelledImages(part, self.labels[index], self.ids[index])
 
 
 def evenly_spaced(size: int, count: int) -> Tensor:

@@ -2,6 +2,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
@@ -11,12 +12,20 @@ from typing_extensions import override
 from lit_vision.data.batch import Batch, FeatureBatch, LabelledImages
 from lit_vision.data.decoding import Resize
 from lit_vision.data.loader import BatchLoader
-from lit_vision.data.splits import ImageSource, keep_in_memory, load_train_and_val
-from lit_vision.data.transforms import Augmentation, KeyedRandom, Normalization, augment, random_crop, to_float
+from lit_vision.data.splits import HoldOut, ImageSource, describe, keep_in_memory, load_splits
+from lit_vision.data.transforms import (
+    Augmentation,
+    KeyedRandom,
+    Normalization,
+    augment,
+    per_channel,
+    random_crop,
+    to_float,
+)
 from lit_vision.errors import UserError, check_at_least
 from lit_vision.utils.lightning_compat import global_seed
 from lit_vision.utils.log import log_info
-from lit_vision.utils.memory import memory_budget
+from lit_vision.utils.memory import fits_on_gpu, memory_budget
 
 _EVAL_VALUES = 2**21  # float32 values of an evaluation batch: 8 MB fit into caches, and are as fast as more
 
@@ -30,8 +39,9 @@ class ImageDataModule(LightningDataModule, ImageSource):
     Args:
         root: Folder of the data; by default $LIT_VISION_DATA, or ./data if that is not set.
         batch_size: Number of training images per step and process.
-        val_size: Number of training images held out for validation, the same ones for the same seed; 0 validates on the
-            data set's own second split.
+        val_size: Number of training images held out for validation, or their fraction if below 1, in proportion to the
+            classes; 0 validates on the data set's own second split. A checkpoint remembers which images these are.
+        val_seed: Seed of the choice of held-out images, which does not depend on seed_everything.
         augment: Augmentations of the training images, applied in the given order and drawn anew for each image and
             epoch: flip (left-right), alternating_flip (left-right, in every other epoch), translate (up to 2 pixels),
             jitter (brightness, contrast, saturation), rotate (up to 10 degrees).
@@ -43,10 +53,11 @@ class ImageDataModule(LightningDataModule, ImageSource):
         resize: How images are resized: stretch or center_crop. stretch resizes the whole image to the square.
             center_crop resizes the shorter side to 8/7 of image_size (256 for 224) and keeps the middle square, as
             torchvision's weights expect.
-        mean: Mean of each channel, which is subtracted from values in [0, 1].
-        std: Standard deviation of each channel, by which values are divided once the mean is subtracted.
-        seed: Seed of the held-out images, the shuffling and the augmentation; by default that of seed_everything.
-        num_workers: Number of threads that decode images; by default, and for 0, one for each processor core.
+        mean: Mean of each channel, or of all, which is subtracted from values in [0, 1].
+        std: Standard deviation of each channel, or of all, by which values are divided once the mean is subtracted.
+        seed: Seed of the shuffling and the augmentation; by default that of seed_everything.
+        num_workers: Number of threads that decode images, by default one for each processor core; 0 decodes in the main
+            thread.
         memory_budget: Memory for the decoded images of a split, in GiB; by default half of the free memory, divided by
             the number of processes on this machine, but at most 4. A larger split is decoded batch by batch.
     """
@@ -55,40 +66,41 @@ class ImageDataModule(LightningDataModule, ImageSource):
         self,
         root: str | Path | None = None,
         batch_size: int = 32,
-        val_size: int = 0,
-        augment: Sequence[Augmentation] = (),
+        val_size: int | float = 0,
+        val_seed: int = 0,
+        augment: Augmentation | Sequence[Augmentation] = (),
         crop_epochs: int = 0,
         crop_size: int | None = None,
         image_size: int | None = None,
         resize: Resize = "stretch",
-        mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
-        std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        mean: float | tuple[float, float, float] = (0.5, 0.5, 0.5),
+        std: float | tuple[float, float, float] = (0.5, 0.5, 0.5),
         seed: int | None = None,
         num_workers: int | None = None,
         memory_budget: float | None = None,
     ) -> None:
         super().__init__()
         check_at_least(1, "data", batch_size=batch_size, crop_size=crop_size, image_size=image_size)
-        check_at_least(1, "data", num_workers=num_workers or None)
-        check_at_least(0, "data", val_size=val_size, crop_epochs=crop_epochs)
-        check_at_least(1e-6, "data", std=min(std))
+        check_at_least(0, "data", num_workers=num_workers, crop_epochs=crop_epochs)
+        self.mean, self.std = per_channel(mean), per_channel(std)
+        check_at_least(1e-6, "data", std=min(self.std))
         if crop_epochs and crop_size is None:
             raise UserError("crop_epochs needs a size for its crops: set --data.crop_size")
+        if resize != "stretch" and image_size is None:
+            raise UserError(f"resize {resize} needs a size: set --data.image_size")
         self.root = Path(root or os.environ.get("LIT_VISION_DATA") or "data").expanduser()
         self.batch_size = batch_size
-        self.val_size = val_size
-        self.augment = tuple(augment)
+        self.hold_out = HoldOut(val_size, val_seed)
+        self.augment: tuple[Augmentation, ...] = (augment,) if isinstance(augment, str) else tuple(augment)
         self.crop_epochs = crop_epochs
         self.crop_size = crop_size
-        self.resize = resize if image_size is not None else "stretch"  # without a size, images stay as they are
-        self.mean = mean
-        self.std = std
-        self.num_workers = num_workers or os.cpu_count() or 1
+        self.resize = resize
+        self.num_workers = (os.cpu_count() or 1) if num_workers is None else num_workers
         self.memory_budget = memory_budget
         self._image_size = image_size
-        self._seed = seed
+        self.given_seed = seed
         self._splits: dict[str, LabelledImages] = {}
-        self._normalize = Normalization(mean, std)
+        self._normalize = Normalization(self.mean, self.std)
 
     # Questions from other modules
 
@@ -98,9 +110,14 @@ class ImageDataModule(LightningDataModule, ImageSource):
         return self._image_size or self.native_size
 
     @property
+    def resizes(self) -> bool:
+        """Whether images of any size are resized; otherwise all must have the same size."""
+        return self._image_size is not None
+
+    @property
     def seed(self) -> int:
         """The seed given, or that of ``seed_everything``."""
-        return global_seed() if self._seed is None else self._seed
+        return global_seed() if self.given_seed is None else self.given_seed
 
     def training_sizes(self) -> tuple[int, ...]:
         """Return the sides in pixels of the images that training uses, in the order of their use."""
@@ -141,37 +158,45 @@ class ImageDataModule(LightningDataModule, ImageSource):
                 f"crop_size {self.crop_size} is larger than the images ({self.image_size}): lower --data.crop_size"
             )
         wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
-        missing = [split for split in wanted if split not in self._splits]
-        loaded: dict[str, LabelledImages] = {}
-        if "test" in missing:
-            if len(self.split_names) == 1:
-                raise UserError(f"{self.root} has no test images: add a test split, or use validate")
-            loaded = {"test": self.load(self.split_names[-1])}
-        elif missing:
-            validates = self.trainer is None or self.trainer.limit_val_batches != 0
-            loaded = load_train_and_val(self, missing, self.val_size, self.seed, validates)
-        self._splits |= {split: self._keep_in_memory(images, split) for split, images in loaded.items()}
+        if all(split in self._splits for split in wanted):
+            return
+        found = load_splits(self, stage, self.hold_out, self.trainer is None or self.trainer.limit_val_batches != 0)
+        missing = {split: images for split, images in found.items() if split not in self._splits}
+        log_info(describe(missing, self))
+        self._splits |= {split: self._keep_in_memory(images, split) for split, images in missing.items()}
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        """Return the choice of held-out images, for the checkpoint."""
+        return self.hold_out.state_dict()
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Hold out what the run of a checkpoint holds out."""
+        before = self.hold_out.state_dict()
+        self.hold_out.load_state_dict(state_dict)
+        if "val" in self._splits and self.hold_out.state_dict() != before:  # from Python, the Trainer calls setup first
+            stage = "fit" if "train" in self._splits else "validate"
+            self._splits.clear()
+            self.setup(stage)
 
     def _keep_in_memory(self, images: LabelledImages, split: str) -> LabelledImages:
-        if self.memory_budget is None:
-            budget = memory_budget(self.trainer.num_devices if self.trainer else 1)
-        else:
-            budget = self.memory_budget * 2**30
+        processes = self.trainer.num_devices if self.trainer else 1
+        budget = memory_budget(processes) if self.memory_budget is None else self.memory_budget * 2**30
         return keep_in_memory(images, split, self.image_size, self.resize, budget, self.num_workers)
 
     def _loader(self, split: str, batch_size: int, seed: int | None = None) -> BatchLoader:
-        images, labels = self._splits[split]
+        images, labels, _ = self._splits[split]
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        if not isinstance(images, Tensor) or not _fits_on_gpu(images, device):
+        if not isinstance(images, Tensor) or not fits_on_gpu(images, device):
             device = torch.device("cpu")
         return BatchLoader(images, labels, batch_size, seed, rank, world_size, self.num_workers, device)
 
     @override
     def train_dataloader(self) -> BatchLoader:
         """Make the loader of training batches, in an order that is drawn anew in each epoch."""
-        # overfit_batches trains on the same few batches in every epoch
-        overfit = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
+        overfit = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]  # the same batches
         return self._loader("train", self.batch_size, None if overfit else self.seed)
 
     @override
@@ -217,11 +242,6 @@ class ImageDataModule(LightningDataModule, ImageSource):
             if epoch < self.crop_epochs and self.crop_size is not None:
                 image = random_crop(image, KeyedRandom(batch.index, self.seed, epoch), self.crop_size)
         return Batch(self._normalize(image), batch.label, batch.index)
-
-
-def _fits_on_gpu(images: Tensor, device: torch.device) -> bool:
-    """Tell whether the images take less than a quarter of the free GPU memory."""
-    return device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] / 4
 
 
 def image_data(trainer: Trainer) -> ImageDataModule | None:

@@ -1,38 +1,98 @@
 """Decoding of image files to uint8 RGB tensors."""
 
+import os
+import stat
+from contextlib import nullcontext
+from functools import cache
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from torch import Tensor
 
+from lit_vision.data.pixels import to_rgb
 from lit_vision.errors import UserError
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
+from lit_vision.utils.text import printable
 
 Resize = Literal["stretch", "center_crop"]
 """Way in which an image becomes a square: by stretching all of it, or by cropping its middle."""
 
+_LARGE = 89_478_485  # pixels, Pillow's own limit: 268 MB as RGB; larger photos are decoded at a reduced scale
+_LARGEST = 2**28  # pixels of an image that cannot be decoded at a reduced scale
+_LARGEST_JPEG = 2**30  # pixels; phones have 200 million
 
-def list_images(folder: Path) -> list[Path]:
-    """List the image files below a folder in a fixed order, without hidden files and folders."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+# Pillow warns above its limit and refuses twice of that, whatever the scale. The limits above take its place; its own
+# check stays as a guard against files that announce billions of pixels.
+Image.MAX_IMAGE_PIXELS = _LARGEST_JPEG
+
+_ONE_AT_A_TIME = Lock()  # for large images that are decoded whole, since several may exceed the memory
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image upright, by the value of its EXIF orientation."""
+
+
+class ImageError(UserError):
+    """An image file that cannot be read.
+
+    Args:
+        path: the file.
+        reason: the reason, which a message shows in brackets.
+
+    Attributes:
+        culprit: the file and the reason, without the remedy.
+    """
+
+    def __init__(self, path: Path, reason: object) -> None:
+        self.culprit = f"cannot read the image {printable(str(path))} ({printable(str(reason))})"
+        super().__init__(f"{self.culprit}: repair or delete it")
+
+
+@cache
+def _suffixes() -> frozenset[str]:
+    """The suffixes of the files that Pillow reads.
+
+    Some kinds are only recognised by Pillow, films are no images, and for EPS it would start another program.
+    """
+    Image.init()
+    readable = {
+        kind
+        for kind, (factory, _) in Image.OPEN.items()
+        if kind not in ("EPS", "MPEG")
+        and not (isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile))
+    }
+    kinds = Image.registered_extensions().items()
+    return frozenset(suffix for suffix, kind in kinds if kind in readable or kind == "MPO")  # MPO is opened as JPEG
+
+
+def is_image(path: str) -> bool:
+    """Whether a regular file is of a kind that Pillow reads: by its suffix, or without a suffix by its first bytes."""
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix:
+        return suffix in _suffixes()
+    try:
+        with Image.open(path):
+            return True
+    except Exception:  # Pillow's plugins raise a dozen kinds
+        return False
 
 
 def read_image(path: Path, image_size: int | None = None, resize: Resize = "stretch") -> Tensor:
-    """Decode one image file of any kind as upright RGB.
+    """Decode one image file of any kind as a viewer shows it: upright RGB, over white where it is transparent.
 
     Args:
-        path: the image file; the first frame of an animation is decoded, and 16-bit grey is scaled to 8 bits.
+        path: the image file; the first frame of an animation is decoded. Grey of more than 8 bits is scaled to 8 bits.
         image_size: side in pixels of the square to resize to (bilinear, antialiased); None keeps the file's own size.
         resize: "stretch" resizes the whole image to the square. "center_crop" resizes the shorter side to 8/7 of
             ``image_size`` (256 for 224) and keeps the middle square, as torchvision's weights expect.
@@ -41,25 +101,89 @@ def read_image(path: Path, image_size: int | None = None, resize: Resize = "stre
         (3, H, W) uint8.
 
     Raises:
-        UserError: the file cannot be read, or is empty, truncated or not an image.
+        ImageError: the file cannot be read: it is empty, truncated, too large or not an image.
     """
-    try:
-        with Image.open(BytesIO(path.read_bytes())) as opened:  # one read instead of Pillow's many small ones
-            ImageOps.exif_transpose(opened, in_place=True)
-            image = _to_rgb(opened)
-    except Exception as error:  # Pillow's decoders raise a dozen kinds, such as struct.error and SyntaxError
-        empty = path.is_file() and path.stat().st_size == 0
-        unknown = "it is empty" if empty else "it is not an image of a format that Pillow knows"
-        reason = unknown if isinstance(error, UnidentifiedImageError) else error
-        raise UserError(f"cannot read the image {path} ({reason}): repair or delete it") from error
-    if image_size is not None:
+    if image_size is None:
+        image, _ = _decode(path)
+    else:
+        needed = uncropped_size(image_size) if resize == "center_crop" else image_size
+        image, _ = _decode(path, 2 * needed)
         image = _to_square(image, image_size, resize)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def check_image(path: Path) -> tuple[int, int]:
+    """Find out whether a file can be decoded, which takes less time than decoding it.
+
+    Returns:
+        Height and width of the upright image, in pixels.
+
+    Raises:
+        ImageError: as in :func:`read_image`.
+    """
+    return _decode(path, 1, above=0)[1]
 
 
 def uncropped_size(image_size: int) -> int:
     """Return the side in pixels to resize to before the middle ``image_size`` pixels are cropped: 256 for 224."""
     return round(image_size * 8 / 7)
+
+
+def _decode(path: Path, needed: int | None = None, above: int = _LARGE) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode a file to upright RGB, at a reduced scale if it is a JPEG and only its look at a smaller size is needed.
+
+    Args:
+        path: the file.
+        needed: smallest side of the result in pixels; None decodes at the full scale.
+        above: number of pixels from which the scale is reduced.
+
+    Returns:
+        The image, and the height and width that it has at the full scale.
+    """
+    try:
+        with Image.open(BytesIO(_content(path))) as opened:  # one read instead of Pillow's many small ones
+            width, height = opened.size
+            reduced = needed is not None and opened.format in ("JPEG", "MPO")
+            limit = _LARGEST_JPEG if reduced else _LARGEST
+            if width * height > limit:
+                raise ValueError(f"its {width:,} x {height:,} pixels are more than {limit:,}")
+            if reduced and width * height > above:
+                opened.draft(None, (needed or 1, needed or 1))
+            with _ONE_AT_A_TIME if opened.width * opened.height > _LARGE else nullcontext():
+                opened.load()
+                orientation = _orientation(opened)
+                upright = opened.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else opened
+                return to_rgb(upright), (width, height) if orientation >= 5 else (height, width)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(path, "it is not an image of a format that Pillow knows") from error
+    except Exception as error:  # Pillow's decoders raise a dozen kinds, such as struct.error and SyntaxError
+        raise ImageError(path, error) from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ImageError(path, "it is not a regular file")  # reading a pipe or a device may never end
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError(path, error.strerror) from error
+    if not content:
+        raise ImageError(path, "it is empty")
+    return content
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation of a decoded image, 1 to 8; 1, which is upright, if there is none or it makes no sense.
+
+    Pillow turns TIFF files itself when it decodes them, and takes their orientation away.
+    """
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # damaged EXIF, which viewers ignore
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _to_square(image: Image.Image, side: int, resize: Resize) -> Image.Image:
@@ -69,14 +193,3 @@ def _to_square(image: Image.Image, side: int, resize: Resize) -> Image.Image:
         left, top = (image.width - visible) / 2, (image.height - visible) / 2
         return image.resize((side, side), Image.Resampling.BILINEAR, (left, top, left + visible, top + visible))
     return image if image.size == (side, side) else image.resize((side, side), Image.Resampling.BILINEAR)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        image.load()
-        return image
-    if image.mode.startswith("I"):  # 16-bit grey in 16 or 32 bits; convert() would clip at 255 instead of scaling
-        return image.convert("I").point(lambda value: value / 257).convert("L").convert("RGB")
-    if "transparency" in image.info:  # RGBA keeps the palette's transparent colours; a direct conversion warns
-        image = image.convert("RGBA")
-    return image.convert("RGB")

@@ -16,8 +16,9 @@ from torchvision.transforms.v2 import functional as F
 from tqdm import tqdm
 from typing_extensions import override
 
-from lit_vision.data.decoding import Resize, read_image, uncropped_size
+from lit_vision.data.decoding import ImageError, Resize, check_image, read_image, uncropped_size
 from lit_vision.errors import UserError
+from lit_vision.utils.text import printable
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,6 +29,7 @@ WORTH_A_THREAD = 0.002
 Pillow decodes outside the interpreter's lock, so threads pay off for large images; small ones spend their time inside
 it.
 """
+_NAMED = 3  # files that an error names
 _TIMED = 8  # calls that are timed to decide on threads
 
 
@@ -46,6 +48,15 @@ class LazyImages(ABC):
     @abstractmethod
     def __getitem__(self, index: int) -> Tensor:
         """Make one image, (3, image_size, image_size) uint8; called from several threads."""
+
+    def check(self, index: int) -> None:
+        """Find out whether an image can be made, if possible in less time; called from several threads.
+
+        Raises:
+            ImageError: it cannot.
+            UserError: it does not have the size that all images must have.
+        """
+        self[index]
 
     @abstractmethod
     def subset(self, index: Tensor) -> "LazyImages":
@@ -74,13 +85,22 @@ class ImageFiles(LazyImages):
     def __getitem__(self, index: int) -> Tensor:
         path = self.paths[index]
         image = read_image(path, self.image_size, self.resize) if self.resize else read_image(path)
-        height, width = image.shape[1:]
+        self._check_size(path, *image.shape[1:])
+        return image
+
+    @override
+    def check(self, index: int) -> None:
+        path = self.paths[index]
+        height, width = check_image(path)
+        if self.resize is None:
+            self._check_size(path, height, width)
+
+    def _check_size(self, path: Path, height: int, width: int) -> None:
         if (height, width) != (self.image_size, self.image_size):
             raise UserError(
-                f"{path} is {width}x{height} pixels, but others are {self.image_size}x{self.image_size}: "
-                "set --data.image_size to resize all images"
+                f"{printable(str(path))} is {width}x{height} pixels, but others are "
+                f"{self.image_size}x{self.image_size}: set --data.image_size to resize all images"
             )
-        return image
 
     @override
     def subset(self, index: Tensor) -> "ImageFiles":
@@ -110,6 +130,10 @@ class ResizedImages(LazyImages):
         return F.center_crop(F.resize(self.images[index], [side, side], antialias=True), [self.image_size])
 
     @override
+    def check(self, index: int) -> None:
+        """Do nothing: what is in memory was decoded already."""
+
+    @override
     def subset(self, index: Tensor) -> "ResizedImages":
         return ResizedImages(self.images[index], self.image_size, self.resize)
 
@@ -126,13 +150,16 @@ def decode_ahead(
     Args:
         decode: the function; called from several threads.
         items: arguments of ``decode``; at most ``ahead`` of them are taken before their result is asked for.
-        workers: number of threads for slow calls.
+        workers: number of threads for slow calls; with 0, all calls are made in the calling thread.
         ahead: number of results that may wait for their use, at least 1.
         overlap: use one thread even for quick calls, for a caller that computes between two results.
 
     Yields:
         ``decode(item)`` for each item.
     """
+    if workers == 0:
+        yield from map(decode, items)
+        return
     remaining = iter(items)
     seconds = []
     for item in islice(remaining, 1 + _TIMED):
@@ -165,16 +192,46 @@ def decode_all(images: LazyImages, num_workers: int, progress: str | None = None
         images: the images.
         num_workers: number of threads, if :func:`decode_ahead` finds that they pay off.
         progress: name of a progress bar on a terminal; None shows no bar.
+
+    Raises:
+        UserError: images cannot be read; the message names the first ones of all.
     """
     decoded = torch.empty((len(images), 3, images.image_size, images.image_size), dtype=torch.uint8)
 
     def decode(index: int) -> None:
         decoded[index] = images[index]
 
-    with (
-        tqdm(total=len(images), desc=progress, unit=" images", leave=False, disable=None if progress else True) as bar,
-        closing(decode_ahead(decode, range(len(images)), num_workers, ahead=32 * num_workers)) as done,
-    ):
-        for _ in done:
-            bar.update()
+    _for_all(decode, len(images), num_workers, progress)
     return decoded
+
+
+def check_all(images: LazyImages, num_workers: int, progress: str | None = None) -> None:
+    """Find out whether every image can be made, without keeping any; arguments and errors as in :func:`decode_all`."""
+    _for_all(images.check, len(images), num_workers, progress)
+
+
+def _for_all(work: Callable[[int], None], count: int, num_workers: int, progress: str | None) -> None:
+    """Do some work for each index, and raise one error for all images that cannot be read."""
+
+    def attempt(index: int) -> ImageError | None:
+        try:
+            work(index)
+        except ImageError as error:
+            return error
+        return None
+
+    errors: list[ImageError] = []
+    with (
+        tqdm(total=count, desc=progress, unit=" images", leave=False, disable=None if progress else True) as bar,
+        closing(decode_ahead(attempt, range(count), num_workers, ahead=32 * num_workers)) as done,
+    ):
+        for error in done:
+            bar.update()
+            if error is not None:
+                errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        named = "; ".join(error.culprit for error in errors[:_NAMED])
+        more = f"; and {len(errors) - _NAMED:,} more" if len(errors) > _NAMED else ""
+        raise UserError(f"{named}{more}: repair or delete these {len(errors):,} files")

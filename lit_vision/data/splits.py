@@ -1,15 +1,15 @@
 """Splits of a source for training: images held out for validation, and images kept in memory."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from lit_vision.data.batch import LabelledImages
 from lit_vision.data.decoding import Resize
-from lit_vision.data.images import ResizedImages, decode_all
-from lit_vision.data.rng import random_permutation
+from lit_vision.data.hold_out import HoldOut
+from lit_vision.data.images import ResizedImages, check_all, decode_all
 from lit_vision.errors import UserError
 from lit_vision.utils.log import log_info
 
@@ -31,7 +31,7 @@ class ImageSource(ABC):
     @property
     @abstractmethod
     def split_names(self) -> list[str]:
-        """The data set's own splits, train first."""
+        """The data set's own splits: of train, val and test those that exist, in this order."""
 
     @property
     @abstractmethod
@@ -42,48 +42,75 @@ class ImageSource(ABC):
     def load(self, split: str) -> LabelledImages:
         """Load one of ``split_names``."""
 
+    def evaluation_split(self, split: str) -> str | None:
+        """The data set's own split that serves for ``val`` or ``test``: that split, or else the other; None without."""
+        own = [name for name in self.split_names if name != "train"]
+        return (own[0] if split == "val" else own[-1]) if own else None
 
-def load_train_and_val(
-    source: ImageSource, wanted: Collection[str], val_size: int, seed: int, validates: bool
+    def left_out(self) -> str:
+        """What the data has that is not used, and why, in one line; empty if there is nothing."""
+        return ""
+
+
+def load_splits(
+    source: ImageSource, stage: str, hold_out: HoldOut, validates: bool = True
 ) -> dict[str, LabelledImages]:
-    """Load the splits for training and validation.
+    """Load the splits of a stage: train and val for fit, val for validate, test for test.
 
     Args:
         source: the images.
-        wanted: the splits to load, "train", "val" or both.
-        val_size: number of training images held out for validation; 0 validates on the source's second split.
-        seed: seed of the choice of held-out images.
-        validates: True if the run validates; the user is told if it does so on the test images.
+        stage: fit, validate or test; others use no images.
+        hold_out: the choice of training images to validate on; with size 0, the source's own split.
+        validates: whether a fit validates; the user is told if it does so on the test images.
 
     Raises:
-        UserError: no images would be left for training or validation.
+        UserError: there are no images for one of the splits.
     """
-    if val_size:
-        return _hold_out(source.load("train"), wanted, val_size, seed)
-    if len(source.split_names) == 1:
+    if stage == "test":
+        if (own := source.evaluation_split("test")) is None:
+            raise UserError(
+                f"{source.root} has no test images: add a test split, or use validate; or if the network was not "
+                "trained on these images, set --data.splits '{test: .}'"
+            )
+        return {"test": source.load(own)}
+    if stage not in ("fit", "validate"):
+        return {}
+    training = stage == "fit"
+    hold_out.check(training)
+    if (training or hold_out.size) and "train" not in source.split_names:
+        raise UserError(f"{source.root} has no images in train: add some, or change --data.root or --data.splits")
+    if hold_out.size:
+        divided = hold_out.divide(source.load("train"), source.class_names)
+        return divided if training else {"val": divided["val"]}
+    if (own := source.evaluation_split("val")) is None:
         raise UserError(f"{source.root} has no images for validation: hold some out with --data.val_size")
-    second = source.split_names[1]
-    if "train" in wanted and second == source.split_names[-1] and validates:
+    if training and validates and own == source.evaluation_split("test"):
         log_info(
-            f"val_size is 0: validation uses the split {second!r}, and so does test. The best checkpoint is chosen on "
+            f"val_size is 0: validation uses the split {own!r}, and so does test. The best checkpoint is chosen on "
             "it, so its test is not independent: hold out training images with --data.val_size"
         )
-    return {split: source.load(second if split == "val" else "train") for split in wanted}
+    train = {"train": source.load("train")} if training else {}
+    return {**train, "val": source.load(own)}
 
 
-def _hold_out(images: LabelledImages, wanted: Collection[str], val_size: int, seed: int) -> dict[str, LabelledImages]:
-    size = len(images.labels)
-    if val_size >= size:
-        raise UserError(f"val_size {val_size} is too large for {size} images: lower --data.val_size")
-    order = random_permutation(size, seed, "val")
-    parts = {"val": order[:val_size], "train": order[val_size:]}
-    return {split: images.subset(parts[split].sort().values) for split in wanted}
+def describe(splits: Mapping[str, LabelledImages], source: ImageSource) -> str:
+    """Say how many images of how many classes each split has, a line each, and what the source leaves out."""
+    lines = []
+    for split, images in splits.items():
+        labels = images.labels.unique().tolist()
+        names = ", ".join(source.class_names[label] for label in labels)
+        shown = f" ({names})" if len(names) <= 60 else ""
+        classes = f"{len(labels)} {'class' if len(labels) == 1 else 'classes'}"
+        lines.append(f"{split}: {len(images.labels):,} images of {classes}{shown}")
+    if left_out := source.left_out():
+        lines.append(f"left out: {left_out}")
+    return "\n".join(lines)
 
 
 def keep_in_memory(
     source: LabelledImages, split: str, image_size: int, resize: Resize, budget: float, num_workers: int
 ) -> LabelledImages:
-    """Decode and resize a split into one tensor, if it fits into the budget.
+    """Decode and resize a split into one tensor, if it fits into the budget; otherwise check that it can be decoded.
 
     Args:
         source: the images of the split.
@@ -95,8 +122,11 @@ def keep_in_memory(
 
     Returns:
         (N, 3, image_size, image_size) uint8, or images that are decoded at each use, with their labels.
+
+    Raises:
+        UserError: files cannot be decoded; the message names them.
     """
-    images, labels = source
+    images = source.images
     if isinstance(images, Tensor):
         if images.shape[-1] == image_size and resize == "stretch":
             return source
@@ -104,5 +134,6 @@ def keep_in_memory(
     if len(images) * 3 * image_size**2 > budget:
         amount = f"{len(images)} images exceed the memory budget of {budget / 2**30:.3g} GiB"
         log_info(f"{split}: {amount} (--data.memory_budget), so they are decoded batch by batch")
-        return LabelledImages(images, labels)
-    return LabelledImages(decode_all(images, num_workers, progress=f"decoding {split}"), labels)
+        check_all(images, num_workers, progress=f"checking {split}")
+        return source._replace(images=images)
+    return source._replace(images=decode_all(images, num_workers, progress=f"decoding {split}"))

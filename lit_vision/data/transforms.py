@@ -160,3 +160,8 @@ class Normalization:
             self._mean, self._std = self._mean.to(image.device), self._std.to(image.device)
         # convolutions are faster with channels last; the steps before them are not
         return normalize(image, self._mean, self._std).contiguous(memory_format=torch.channels_last)
+
+
+def per_channel(value: float | tuple[float, float, float]) -> tuple[float, float, float]:
+    """Repeat one value for all three channels; three values stay as they are."""
+    return value if isinstance(value, tuple) else (value, value, value)

@@ -64,9 +64,28 @@ def explain(error: Exception, command: str, keys: Iterable[str]) -> UserError:
     text = " ".join(dict.fromkeys(line for line in lines if line and not _NOISE.match(line)))
     for pattern, replacement in _WORDING:
         text = re.sub(pattern, replacement, text)
-    if given := re.search(r"--([\w.]+): expected Sequence; got (\w+)$", text):
-        return UserError(f"--{given[1]} {given[2]} is not a list: use --{given[1]} '[{given[2]}]'")
-    return UserError(f"{text.rstrip('.')}: {page}")
+    text = re.sub(r"(?<=[\w'])\s+expected ", " or ", text, flags=re.IGNORECASE)
+    return UserError(f"{text.rstrip('.')}: {_right_form(text) or page}")
+
+
+def _right_form(text: str) -> str | None:
+    """The form that an option takes, if the value in an error of the parser shows what was meant."""
+    found = re.match(r"--([\w.]+): [Ee]xpected ([^;]*)(?:; got (.*))?$", text)
+    if found is None:
+        return None
+    option, types, given = found[1], found[2], found[3] or ""
+    words = given.strip("[]( )").split(",")
+    form = None
+    is_list = given.startswith("[")
+    if not is_list and ("Sequence" in types or "tuple" in types) and (len(words) > 1 or "or" not in types.split()):
+        form = f"'[{', '.join(word.strip() for word in words)}]'"
+    elif "dict" in types:
+        form = "'{NAME: VALUE, NAME: VALUE}', with a space after each colon"
+    elif len(words) > 1 and re.fullmatch(r"int|float|int or float", types):
+        form = f"{words[0].strip()}, one number"
+    elif (percent := re.fullmatch(r"([\d.]+)%", given)) and "float" in types:
+        form = f"{float(percent[1]) / 100:g}"
+    return form and f"use --{option} {form}"
 
 
 def explain_trainer_error(error: Exception) -> UserError:

@@ -23,6 +23,9 @@ from lit_vision.runs import CONFIG, find_checkpoint, logs_folder
 from lit_vision.utils.log import log_info
 from lit_vision.utils.precision import fastest_precision
 
+_FROM_CHECKPOINT = {"classes": "class_names", "image_size": "image_size"}
+"""Options of the data that a checkpoint sets if they are not given, with the names of the hyperparameters."""
+
 
 class VisionCLI(LightningCLI):
     """LightningCLI that parses, instantiates and checks; the command then uses ``trainer``, ``model``, ``datamodule``.
@@ -101,12 +104,17 @@ class VisionCLI(LightningCLI):
         self.saved_config = config.clone()
         self.logs = logs_folder(config.trainer.default_root_dir)
         self.checkpoint: Path | None = None
+        self._trained: dict[str, Any] | None = None
         if config.ckpt_path is not None:
             self.checkpoint = find_checkpoint(config.ckpt_path, self.logs)
-            read_checkpoint(self.checkpoint)  # a damaged one is refused before anything else is done
+            self._trained = read_checkpoint(self.checkpoint)  # a damaged one is refused before anything else is done
             log_info(f"checkpoint {self.checkpoint}")
             if "weights" in config.model.init_args:
                 config.model.init_args.weights = None  # those of the checkpoint are newer
+            data, known = config.data.init_args, self._trained["hyper_parameters"]
+            for option, name in _FROM_CHECKPOINT.items():
+                if option in data and data[option] is None and name in known:
+                    data[option] = known[name]
 
     @override
     def instantiate_classes(self) -> None:
@@ -116,6 +124,20 @@ class VisionCLI(LightningCLI):
             if own := own_error(error):
                 raise own from error
             raise
+
+    @override
+    def after_instantiate_classes(self) -> None:
+        """Let the data hold out the images that the checkpoint's run holds out."""
+        if self._trained is None:
+            return
+        state = self._trained.get(type(self.datamodule).__qualname__)
+        if state is not None:
+            self.datamodule.load_state_dict(state)
+        else:
+            log_info(
+                f"the checkpoint does not say which images of a {type(self.datamodule).__name__} it was trained on: "
+                "validation may use some of them"
+            )
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

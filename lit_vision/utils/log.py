@@ -45,3 +45,4 @@ def configure_logging() -> None:
         logging.getLogger(f"lightning.pytorch.{shown}").setLevel("INFO")
     for message in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # oddities of an image that it reads all the same

@@ -27,7 +27,7 @@ from lightning.pytorch import Callback
 from bench.load import BESIDE, busy_processes
 from lit_vision.cli import main
 from lit_vision.data.batch import Batch
-from lit_vision.data.decoding import list_images
+from lit_vision.data.listing import list_folder
 from lit_vision.data.loader import BatchLoader
 from lit_vision.data.transforms import normalize, to_float
 from lit_vision.models import SmallCNN
@@ -109,7 +109,7 @@ def loader(splits: Path) -> dict[str, float]:
 
 def predict(folder: Path) -> dict[str, float]:
     """Measure predictions for a folder with CLASS/*."""
-    model, files = SmallCNN(), list_images(folder)
+    model, files = SmallCNN(), [Path(image.path) for image in list_folder(folder).all_images()]
     start = time.perf_counter()
     for _ in predictions(model, files):
         pass

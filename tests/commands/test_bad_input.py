@@ -194,7 +194,6 @@ SOURCES = [
     (pictures({"train": {"red": 4}, "val": {"red": 4}}), FOLDER, ["one class", "'red'"]),
     (pictures({"train": {**TWO, "green": 0}, "val": TWO}), FOLDER, ["train/green", "no images"]),
     (pictures({"train": TWO, "val": {**TWO, "green": 1}}), FOLDER, ["val", "'green'", "train lacks"]),
-    (pictures({"train": TWO, "val": {"red": 4, "blue": 0}}), FOLDER, ["val/blue", "no images"]),
     (pictures({"val": TWO, "test": TWO}), FOLDER, ["none named train"]),
     (pictures({".": TWO}), FOLDER, ["--data.val_size"]),
     (pictures({".": TWO}), f"{FOLDER} --data.val_size 9", ["val_size 9", "8 images"]),

@@ -9,6 +9,7 @@ from helpers import REPOSITORY, metrics_in
 from PIL import Image
 
 from lit_vision.models import Classifier
+from lit_vision.utils.text import printable
 
 RUN = Path("lightning_logs/folder/version_0")
 
@@ -44,13 +45,17 @@ def test_folders_become_a_table_and_a_grid(cli, trained):
     result = cli(f"{line} {trained}/val/red/3.png {trained}/val")
     assert (result.code, result.err) == (0, "")
     rows = table("out/predictions.csv")
-    assert list(rows[0]) == ["path", "label", "probability", "blue", "red", "error"]
+    assert list(rows[0]) == ["path", "label", "probability", "probability_blue", "probability_red", "error"]
     names = sorted(f"{number}.png" for number in range(12))
     expected = [f"red/{name}" for name in ["3.png"]] + [f"{c}/{name}" for c in ("blue", "red") for name in names]
     assert [row["path"] for row in rows] == [str(trained / "val" / name) for name in expected]
     for row in rows:
-        assert row["label"] == max(("blue", "red"), key=lambda name: float(row[name])) == Path(row["path"]).parts[-2]
-        assert float(row["probability"]) == float(row[row["label"]])
+        assert (
+            row["label"]
+            == max(("blue", "red"), key=lambda name: float(row[f"probability_{name}"]))
+            == Path(row["path"]).parts[-2]
+        )
+        assert float(row["probability"]) == float(row[f"probability_{row['label']}"])
     assert Image.open("out/predictions.png").size == (8 * 140, 4 * (128 + 18 + 12))
     assert sorted(path.name for path in Path("out").iterdir()) == ["predictions.csv", "predictions.png"]
 
@@ -67,7 +72,7 @@ def test_any_kind_of_image_is_prepared_as_in_training(cli, trained):
     model = Classifier.load_from_checkpoint(RUN / "checkpoints" / "last.ckpt")
     pixels = torch.tensor([1.0, -1.0, -1.0])[:, None, None].expand(1, 3, 20, 20)
     expected = model(pixels).softmax(1)[0, 1].item()
-    assert [float(row["red"]) for row in table()] == pytest.approx([expected] * 5, abs=1e-5)
+    assert [float(row["probability_red"]) for row in table()] == pytest.approx([expected] * 5, abs=1e-5)
 
 
 def test_an_unreadable_image_gets_its_row_and_the_others_their_labels(cli, trained):
@@ -79,7 +84,7 @@ def test_an_unreadable_image_gets_its_row_and_the_others_their_labels(cli, train
     rows = table()
     assert len(rows) == 24
     (bad,) = (row for row in rows if row["error"])
-    assert (Path(bad["path"]).name, bad["label"], bad["red"]) == ("1.png", "", "")
+    assert (Path(bad["path"]).name, bad["label"], bad["probability_red"]) == ("1.png", "", "")
     assert "cannot read" in bad["error"]
     assert all(row["label"] in row["path"] for row in rows if row is not bad)
 
@@ -112,7 +117,7 @@ def test_test_time_augmentation_is_an_option_of_test_and_predict(cli, trained):
 
     def probabilities(more):
         assert cli(f"predict --ckpt_path best --images noise --output predictions.csv {more}").code == 0
-        return [float(row["red"]) for row in table()]
+        return [float(row["probability_red"]) for row in table()]
 
     plain, views = probabilities(""), probabilities("--model.tta true")
     assert plain == probabilities("--model.tta false")
@@ -162,3 +167,41 @@ def test_without_a_checkpoint_of_any_run(cli):
     Image.new("RGB", (4, 4)).save("a.png")
     result = cli("predict --ckpt_path best --images a.png")
     assert (result.code, "train first" in result.err) == (2, True)
+
+
+def test_no_class_can_have_the_name_of_another_column(cli, folders, fitted):
+    folders({"train": {"error": 4, "path": 4, "label": 4}, "val": {"error": 4}}, size=16)
+    fitted(
+        "fit --config folder.yaml --data.root images --data.image_size 16 --trainer.max_epochs 1 --data.batch_size 4"
+    )
+    result = cli("predict --ckpt_path best --images images/val --output found.csv")
+    assert result.code == 0, result.err
+    header = Path("found.csv").read_text().splitlines()[0].split(",")
+    assert len(set(header)) == len(header) == 7
+
+
+@pytest.mark.parametrize(
+    "names", [("猫", "犬"), (os.fsdecode(b"caf\xe9"), "a\nb"), ("$x_1$", "a|b`*<c>"), ("n" * 200, "é")]
+)
+def test_names_of_any_script_and_any_bytes(cli, folders, names):
+    root = folders({"train": {"one": 4, "two": 4}, "test": {"one": 3, "two": 3}}, size=16)
+    for split in ("train", "test"):
+        for before, after in zip(("one", "two"), names, strict=True):
+            os.rename(root / split / before, root / split / after)
+            os.rename(root / split / after / "0.png", root / split / after / f"{after[:50]}.png")
+    line = "fit --config folder.yaml --data.root images --data.image_size 16 --data.batch_size 4 --trainer.max_epochs 1"
+    for step in (
+        f"{line} --pictures.embedding true",
+        "test --ckpt_path last",
+        "predict --ckpt_path last --images images --output found.csv --grid found.png",
+    ):
+        result = cli(step)
+        assert result.code == 0, result.err
+        assert not result.err
+    report = Path("lightning_logs/folder/version_0/checkpoints/report")
+    assert (report / "per_class.csv").read_text(encoding="utf-8").count("\n") == 3
+    assert (report / "report.md").read_text(encoding="utf-8")
+    with open("found.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["label"] for row in rows} <= {printable(name) for name in names}
+    assert all(Path(row["path"]).is_file() for row in rows)

@@ -19,7 +19,7 @@ class CIFAR10DataModule(ImageDataModule):
 
     Args:
         root: Folder that contains cifar-10-batches-py; by default $LIT_VISION_DATA, or ./data if that is not set.
-        val_size: Number of training images held out for validation; 0 validates on the 10,000 test images.
+        val_size: Number or fraction of training images held out for validation; 0 validates on the 10,000 test images.
         url: Address of the download; a mirror of cifar-10-python.tar.gz may be faster.
         kwargs: Options of ImageDataModule.
     """
@@ -31,7 +31,7 @@ class CIFAR10DataModule(ImageDataModule):
     def __init__(
         self,
         root: str | Path | None = None,
-        val_size: int = 5000,
+        val_size: int | float = 5000,
         url: str = datasets.CIFAR10.url,
         **kwargs: Any,
     ) -> None:

@@ -1,78 +1,55 @@
-from functools import cached_property
 from pathlib import Path
 
 from typing_extensions import override
 
-from lit_vision.data.decoding import list_images
-from lit_vision.data.sources.files import FileDataModule
+from lit_vision.data.layout import read_layout, split_of
+from lit_vision.data.listing import Folder, LeftOut
+from lit_vision.data.sources.files import Entry, FileDataModule, Listing
 from lit_vision.errors import UserError
+from lit_vision.utils.text import printable
 
 
 class ImageFolderDataModule(FileDataModule):
     """Images sorted into folders, one folder for each class.
 
-    The images are either in root/train/CLASS/*, root/val/CLASS/* and optionally root/test/CLASS/*, or in root/CLASS/*,
-    from which val_size holds some out for validation. The classes are those of train, in alphabetical order. The
-    options are those of ImageDataModule.
+    The images are in root/train/CLASS/*, root/val/CLASS/* and root/test/CLASS/*, of which only train is needed, or in
+    root/CLASS/*, from which val_size holds some out for validation. Other usual names of splits are known, in any
+    case: training, valid, validation, testing. The options are those of FileDataModule.
     """
 
-    left_out: frozenset[str] = frozenset()
-    """Names of files to leave out, because they do not belong to the data set."""
-
-    @cached_property
-    @override
-    def class_names(self) -> list[str]:
-        """The names of the class folders of train."""
-        folder = self._folder("train")
-        names = _folders_in(folder)
-        if len(names) < 2:
-            classes = f"one class, {names[0]!r}" if names else "no class folders"
-            raise UserError(f"{folder} has {classes}: add a folder of images for each of two or more classes")
-        if not self._has_splits and (odd := {"val", "test"} & set(names)):
-            raise UserError(
-                f"{folder} has a folder {min(odd)} but none named train: add one, with a folder of images for each "
-                "class"
-            )
-        return names
-
-    @cached_property
-    @override
-    def split_names(self) -> list[str]:
-        """Train, followed by val and test if their folders exist."""
-        if not self.root.is_dir():
-            problem = "is not a folder" if self.root.exists() else "does not exist"
-            raise UserError(f"{self.root} {problem}: set --data.root to the folder of the images")
-        return ["train", *(name for name in ("val", "test") if self._has_splits and (self.root / name).is_dir())]
+    foreign_files: frozenset[str] = frozenset()
+    """Names of files that do not belong to the data set."""
 
     @override
-    def files(self, split: str) -> list[tuple[Path, int]]:
-        """List the images of a split, sorted by class."""
-        names, folder = self.class_names, self._folder(split)
-        if unknown := sorted(set(_folders_in(folder)) - set(names)):
-            raise UserError(
-                f"{folder} has a class that train lacks, {unknown[0]!r}: add training images of it, or remove its "
-                "folder"
-            )
-        files: list[tuple[Path, int]] = []
-        for label, name in enumerate(names):
-            if not (folder / name).is_dir():  # val and test may have no image of a class
-                continue
-            paths = [path for path in list_images(folder / name) if path.name not in self.left_out]
-            if not paths:
-                raise UserError(f"{folder / name} has no images: add some, or remove the class everywhere")
-            files += [(path, label) for path in paths]
-        if not files:
-            raise UserError(f"{folder} has no images of the classes of train: add some, or remove the folder")
-        return files
+    def read_listing(self) -> Listing:
+        layout = read_layout(self.root, self.splits, self.classes or ())
+        if self.classes is None and layout.empty and layout.splits["train"]:
+            raise UserError(f"{printable(layout.empty[0])} has no images: add some, or remove the folder")
+        left_out = list(layout.left_out)
+        splits: dict[str, list[Entry]] = {}
+        for split, classes in layout.splits.items():
+            entries = [entry for name, folder in classes.items() for entry in _entries(name, folder)]
+            splits[split] = [entry for entry in entries if entry.path.name not in self.foreign_files]
+            left_out += [
+                LeftOut(str(entry.path), "files that do not belong to the data set")
+                for entry in entries
+                if entry.path.name in self.foreign_files
+            ]
+        return Listing({split: found for split, found in splits.items() if found}, left_out, layout.whole)
 
-    @property
-    def _has_splits(self) -> bool:
-        return (self.root / "train").is_dir()
-
-    def _folder(self, split: str) -> Path:
-        assert split in self.split_names  # split_names raises an error if the root is not a folder
-        return self.root / split if self._has_splits else self.root
+    @override
+    def without_train(self) -> str:
+        root = printable(str(self.root))
+        if found := " and ".join(self.listing.splits):
+            return f"{root} has folders for {found}, but none named train: add one, or name it with --data.splits"
+        inner = next((path for path in sorted(self.root.iterdir()) if split_of(path.name) == "train"), self.root)
+        return f"{printable(str(inner))} has no class folders: add a folder of images for each of two or more classes"
 
 
-def _folders_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+def _entries(class_name: str, folder: Folder) -> list[Entry]:
+    """List the images of a class; their keys begin with its folder."""
+    above = len(folder.path) - len(folder.name)
+    return [
+        Entry(Path(image.path), class_name, image.path[above:].replace("\\", "/"), printable(image.path), image.file_id)
+        for image in folder.all_images()
+    ]

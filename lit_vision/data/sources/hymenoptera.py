@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,21 @@ class HymenopteraDataModule(ImageFolderDataModule):
         root: Folder that contains hymenoptera_data; by default $LIT_VISION_DATA, or ./data if that is not set.
         image_size: Side in pixels of the square that images are resized to.
         url: Address of the download.
+        classes: Names of the classes, known before the download.
         kwargs: Options of ImageDataModule.
     """
 
-    class_names = ["ants", "bees"]
-    split_names = ["train", "val"]
-    left_out = frozenset({"imageNotFound.gif"})  # a web server's placeholder among the ants
+    foreign_files = frozenset({"imageNotFound.gif"})  # a web server's placeholder among the ants
 
     def __init__(
         self,
         root: str | Path | None = None,
         image_size: int = 224,
         url: str = "https://download.pytorch.org/tutorial/hymenoptera_data.zip",
+        classes: Sequence[str] | None = ("ants", "bees"),
         **kwargs: Any,
     ) -> None:
-        super().__init__(root=root, image_size=image_size, **kwargs)
+        super().__init__(root=root, image_size=image_size, classes=classes, **kwargs)
         self.url = url
         self.download_root = self.root
         self.root = self.download_root / _FOLDER

@@ -100,12 +100,13 @@ def draw_shapes(index: Tensor, image_size: int, *key: int | str) -> Tensor:
 class ShapesDataModule(ImageDataModule):
     """Images of ten shapes, drawn by the program: a data set for trying everything without a download.
 
-    The same seed gives the same images. root is not used.
+    The images depend on data.seed if that is given, and never on seed_everything: a run that is validated or resumed
+    under another seed has the same images. root is not used.
 
     Args:
         train_size: Number of training images, of which val_size are held out.
         test_size: Number of test images.
-        val_size: Number of training images held out for validation; 0 validates on the test images.
+        val_size: Number or fraction of training images held out for validation; 0 validates on the test images.
         kwargs: Options of ImageDataModule; image_size is the size at which the images are drawn.
     """
 
@@ -113,13 +114,22 @@ class ShapesDataModule(ImageDataModule):
     split_names = ["train", "test"]
     native_size = 32
 
-    def __init__(self, train_size: int = 12000, test_size: int = 2000, val_size: int = 1000, **kwargs: Any) -> None:
+    def __init__(
+        self, train_size: int = 12000, test_size: int = 2000, val_size: int | float = 1000, **kwargs: Any
+    ) -> None:
         super().__init__(val_size=val_size, **kwargs)
         check_at_least(len(_SHAPES), "data", train_size=train_size, test_size=test_size)
         self.sizes = {"train": train_size, "test": test_size}
 
+    @property
+    def drawing_seed(self) -> int:
+        """Seed of the images."""
+        return 0 if self.given_seed is None else self.given_seed
+
     @override
     def load(self, split: str) -> LabelledImages:
         index = torch.arange(self.sizes[split])
-        images = [draw_shapes(chunk, self.image_size, self.seed, "shapes", split) for chunk in index.split(_CHUNK)]
+        images = [
+            draw_shapes(chunk, self.image_size, self.drawing_seed, "shapes", split) for chunk in index.split(_CHUNK)
+        ]
         return LabelledImages(torch.cat(images), index % len(_SHAPES))

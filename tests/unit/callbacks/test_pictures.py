@@ -92,7 +92,7 @@ def test_tiles_name_the_files_of_images_where_they_are_known(folders, known):
     loader = data.val_dataloader()
     index = torch.tensor([0, 4])
     predictions = Predictions(index, loader.labels[index], torch.tensor([0, 0]), torch.tensor([0.75, 0.5]))
-    paths = [path for path, _ in data.files("val")] if known else None
+    paths = data.paths("val") if known else None
     right, wrong = prediction_tiles(loader, predictions, data.class_names, paths)
     assert right.lines == ["blue 75%", *(["0.png"] if known else [])]
     assert wrong.lines == ["blue 50%", "true: red", *(["1.png"] if known else [])]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lit_vision.data.images import ImageFiles, ResizedImages, decode_ahead, decode_all
+from lit_vision.data.images import ImageFiles, ResizedImages, check_all, decode_ahead, decode_all
 from lit_vision.errors import UserError
 
 SLOW, QUICK = 0.0, 60.0  # values of WORTH_A_THREAD with which every call counts as slow, or as quick
@@ -116,3 +116,36 @@ def test_resized_images_and_their_subset():
     assert len(part) == 2
     assert part[0].shape == (3, 4, 4)
     assert part[0].unique().tolist() == [2]
+
+
+@pytest.mark.parametrize("work", [decode_all, check_all])
+@pytest.mark.parametrize("workers", [0, 3])
+def test_all_unreadable_files_are_told_at_once(tmp_path, work, workers):
+    paths = [tmp_path / f"{number}.png" for number in range(30)]
+    for number, path in enumerate(paths):
+        Image.new("RGB", (4, 4)).save(path)
+        if number % 5 == 4:
+            path.write_bytes(b"" if number % 2 else b"text")
+    with pytest.raises(UserError) as caught:
+        work(ImageFiles(paths, 4, resize="stretch"), workers)
+    message = str(caught.value)
+    assert [name in message for name in ("4.png", "9.png", "14.png", "19.png")] == [True, True, True, False]
+    assert "and 3 more" in message
+    assert "these 6 files" in message
+    assert "\n" not in message
+
+
+def test_a_wrong_size_ends_the_check(tmp_path):
+    Image.new("RGB", (5, 4)).save(tmp_path / "x.jpg")
+    with pytest.raises(UserError, match="5x4"):
+        check_all(ImageFiles([tmp_path / "x.jpg"], 4, resize=None), 1)
+    check_all(ImageFiles([tmp_path / "x.jpg"], 4, resize="stretch"), 1)
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_without_workers_all_is_done_in_the_calling_thread(overlap):
+    def work(item):
+        time.sleep(0.004)  # slow enough for threads
+        return threading.get_ident()
+
+    assert set(decode_ahead(work, range(20), 0, 4, overlap)) == {threading.get_ident()}

@@ -25,15 +25,15 @@ def test_labels_are_the_folders_in_alphabetical_order(folders):
         assert torch.equal(batch.image[:, 2, 0, 0] > 0, batch.label == 0)
 
 
-def test_val_size_holds_out_the_same_images_of_train_for_the_same_seed(folders):
+def test_val_size_holds_out_the_same_images_of_train_for_the_same_val_seed(folders):
     root = folders({"train": {"red": 20, "blue": 20}, "val": TWO})
 
-    def held_out(seed):
-        module = ImageFolderDataModule(root, val_size=10, seed=seed)
+    def held_out(val_seed, seed=0):
+        module = ImageFolderDataModule(root, val_size=10, val_seed=val_seed, seed=seed)
         assert (count(module, "train"), count(module, "val"), count(module, "test")) == (30, 10, 12)
         return {image.numpy().tobytes() for batch in module.val_dataloader() for image in batch.image}
 
-    assert held_out(0) == held_out(0)
+    assert held_out(0) == held_out(0) == held_out(0, seed=1)
     assert held_out(0) != held_out(1)
 
 

@@ -17,6 +17,14 @@ def test_same_seed_same_images():
     assert torch.bincount(first.labels).tolist() == [4] * 10
 
 
+def test_seed_everything_does_not_change_the_images(monkeypatch):
+    images = []
+    for seed in ("0", "3"):
+        monkeypatch.setenv("PL_GLOBAL_SEED", seed)
+        images.append(ShapesDataModule(train_size=40).load("train").images)
+    assert torch.equal(*images)
+
+
 def test_train_and_test_share_no_image():
     train = {image.numpy().tobytes() for image in split(train_size=500).images}
     test = {image.numpy().tobytes() for image in split(name="test", test_size=500).images}

@@ -77,3 +77,122 @@ def test_bad_tables_name_the_line(table, lines, header, message):
 def test_no_table(tmp_path):
     with pytest.raises(UserError, match=r"there is no table .*--data\.table"):
         ImageTableDataModule(tmp_path).class_names  # noqa: B018
+
+
+def entries(root, **options):
+    """What a table lists: (split, file name, label) of each image."""
+    listing = ImageTableDataModule(root, **options).listing
+    return [(split, entry.path.name, entry.class_name) for split, found in listing.splits.items() for entry in found]
+
+
+RED, BLUE = ("train", "0.png", "red"), ("train", "0.png", "blue")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "path,label\npics/red/0.png,red\npics/blue/0.png,blue\n",
+        "path, label\npics/red/0.png, red\npics/blue/0.png ,blue\t\n",
+        "Path,LABEL\npics/red/0.png,red\npics/blue/0.png,blue\n",
+        "path;label\npics/red/0.png;red\npics/blue/0.png;blue\n",
+        "label\tpath\nred\tpics/red/0.png\nblue\tpics/blue/0.png\n",
+        "path|label|size\npics/red/0.png|red|1,5\npics/blue/0.png|blue|2,5\n",
+        "sep=;\npath;label\npics/red/0.png;red\npics/blue/0.png;blue\n",
+        'path,label\r\n"pics/red/0.png","red"\r\n\r\n,\r\npics/blue/0.png,blue,,\r\n',
+        "path,label,split\npics/red/0.png,red,\npics/blue/0.png,blue,TRAINING\n",
+        "path,label\npics\\red\\0.png,red\npics\\blue\\0.png,blue\n",
+        "path,label\n./pics/red/0.png,red\npics/../pics/blue/0.png,blue\n",
+        "path,label\npics/red/0.png,red\npics/blue/0.png,blue\npics/red/0.png,red\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_tables_as_people_and_spreadsheets_write_them(table, content, encoding):
+    root = table([])
+    (root / "images.csv").write_bytes(content.encode(encoding))
+    assert entries(root) == [RED, BLUE]
+
+
+@pytest.mark.parametrize(
+    ("word", "split"),
+    [("valid", "val"), ("Validation", "val"), ("TEST", "test"), ("testing", "test"), ("Train", "train"), ("", "train")],
+)
+def test_words_for_splits(table, word, split):
+    root = table([line("red", 0, "train"), line("blue", 0, "train"), line("red", 1, word)])
+    assert (split, "1.png", "red") in entries(root)
+
+
+def test_splits_can_be_named(table):
+    root = table([line("red", 0, "tr"), line("blue", 0, "TR"), line("red", 1, "te"), line("blue", 1, "x")])
+    found = entries(root, splits={"train": "tr", "test": "te"})
+    assert found == [RED, BLUE, ("test", "1.png", "red")]
+    module = ImageTableDataModule(root, splits={"train": "tr", "test": "te"})
+    assert module.left_out() == "lines of the split 'x': 1 (pics/blue/1.png)"
+    assert [split for split, *_ in entries(root, splits={"test": "."})] == ["test"] * 4
+
+
+def test_an_unknown_word_is_told_with_all_words(table):
+    root = table([line("red", 0, "dev"), line("blue", 0, "train")])
+    with pytest.raises(UserError, match=r"line 2 .*'dev'.*\(dev, train\).*--data\.splits '\{train: dev\}'"):
+        entries(root)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("file;class\n1;2\n", r"no column 'path' \(its columns: file, class\)"),
+        ("path,label,Label\n", "two columns 'label'"),
+        ("", "no column 'path'"),
+        (
+            "path,label\n" + "pics/no.png,red\n" * 5,
+            r"line 2 .*, line 3 .*, line 4 .* and 2 more like that.*does not exist",
+        ),
+        ("path,label\npics/red/0,1.png,red\n", r"line 2 has 3 cells for 2 columns"),
+        ("path,label\nx.png,\n,red\n", r"line 2 has no path or no label, line 3 has"),
+        ("path,label\npics,red\n", r"line 2 names pics"),
+        ("path,label\npics/\0,red\n", "images.csv"),
+        ("path,label\n" + "x" * 200_000 + ",red\n", "images.csv"),
+    ],
+)
+def test_faults_are_told_at_once_and_by_line(table, content, message):
+    root = table([])
+    (root / "images.csv").write_text(content)
+    with pytest.raises(UserError, match=message) as caught:
+        entries(root)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([line("red", 0, "train"), "pics/red/0.png,blue,train"], "two classes, red and blue: .*line 2 or .*line 3"),
+        ([line("red", 0, "train"), line("red", 0, "val")], "two splits, train and val: .*line 2 or .*line 3"),
+        ([line("red", 0, "train"), "./pics/red/../red/0.png,red,test"], "two splits, train and test"),
+        ([line("red", 0, "train"), "pics/link.png,red,test"], "two splits, train and test"),
+    ],
+)
+def test_an_image_has_one_class_and_one_split(table, lines, message):
+    root = table([*lines, line("blue", 0, "train")])
+    (root / "pics" / "link.png").symlink_to("red/0.png")
+    with pytest.raises(UserError, match=message):
+        entries(root)
+
+
+def test_a_table_of_test_images_alone_is_evaluated(table):
+    root = table([line("red", 0, "test"), line("red", 1, "test")])
+    module = ImageTableDataModule(root, classes=["blue", "red"])
+    module.setup("test")
+    assert next(iter(module.test_dataloader())).label.tolist() == [1, 1]
+
+
+def test_labels_are_text_of_any_script(table):
+    root = table(["pics/red/0.png,猫", "pics/red/1.png,1.0", 'pics/red/2.png,"a\nb"'], "path,label")
+    assert ImageTableDataModule(root).class_names == ["1.0", "a\\nb", "猫"]
+
+
+def test_held_out_images_do_not_depend_on_where_the_table_is(table, tmp_path):
+    root = table([line(c, n) for n in range(4) for c in ("red", "blue")], "path,label")
+    root.rename(tmp_path / "moved")
+    lines = (tmp_path / "moved" / "images.csv").read_text()
+    here = ImageTableDataModule(tmp_path / "moved").load("train").ids
+    (tmp_path / "moved" / "images.csv").write_text(lines.replace("pics/red", "./pics//red"))
+    assert torch.equal(here, ImageTableDataModule(tmp_path / "moved").load("train").ids)
