@@ -75,19 +75,26 @@ class HoldOut:
         Raises:
             UserError: no images would be left for training or validation.
         """
-        hashes = random_bits(images.ids, self.seed, "val") & (2**63 - 1)
         if self._chosen is None:
-            self._chosen = {**self.state_dict(), "thresholds": self._choose(hashes, images.labels, class_names)}
-        chosen = self._chosen["thresholds"]
-        thresholds = torch.tensor([chosen.get(name, _NONE) for name in class_names])
-        held_out = hashes <= thresholds[images.labels]
+            self._chosen = {**self.state_dict(), "thresholds": self._choose(images, class_names)}
+        held_out = self.holds_out(images, class_names)
         parts = {"train": ~held_out, "val": held_out}
         for split, part in parts.items():
             if not part.any():
                 raise UserError(f"the checkpoint's choice of held-out images leaves none for {split}: add images")
         return {split: images.subset(part.nonzero().flatten()) for split, part in parts.items()}
 
-    def _choose(self, hashes: Tensor, labels: Tensor, class_names: Sequence[str]) -> dict[str, int]:
+    def holds_out(self, images: LabelledImages, class_names: Sequence[str]) -> Tensor:
+        """Tell which images are held out by the choice that was made, (N,) bool."""
+        chosen = self.state_dict()["thresholds"]
+        thresholds = torch.tensor([chosen.get(name, _NONE) for name in class_names])
+        return self._hashes(images) <= thresholds[images.labels]
+
+    def _hashes(self, images: LabelledImages) -> Tensor:
+        return random_bits(images.ids, self.seed, "val") & (2**63 - 1)
+
+    def _choose(self, images: LabelledImages, class_names: Sequence[str]) -> dict[str, int]:
+        hashes, labels = self._hashes(images), images.labels
         available = torch.bincount(labels, minlength=len(class_names)).tolist()
         total = len(labels)
         size = max(1, round(self.size * total)) if self.size < 1 else int(self.size)

@@ -100,8 +100,9 @@ def describe(splits: Mapping[str, LabelledImages], source: ImageSource) -> str:
         labels = images.labels.unique().tolist()
         names = ", ".join(source.class_names[label] for label in labels)
         shown = f" ({names})" if len(names) <= 60 else ""
+        count = f"{len(images.labels):,} {'image' if len(images.labels) == 1 else 'images'}"
         classes = f"{len(labels)} {'class' if len(labels) == 1 else 'classes'}"
-        lines.append(f"{split}: {len(images.labels):,} images of {classes}{shown}")
+        lines.append(f"{split}: {count} of {classes}{shown}")
     if left_out := source.left_out():
         lines.append(f"left out: {left_out}")
     return "\n".join(lines)

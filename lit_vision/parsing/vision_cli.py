@@ -134,10 +134,7 @@ class VisionCLI(LightningCLI):
         if state is not None:
             self.datamodule.load_state_dict(state)
         else:
-            log_info(
-                f"the checkpoint does not say which images of a {type(self.datamodule).__name__} it was trained on: "
-                "validation may use some of them"
-            )
+            log_info("nothing in the checkpoint says whether the network was trained on these images")
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
