@@ -29,6 +29,8 @@ _LARGEST_JPEG = 2**30  # pixels; phones have 200 million
 # check stays as a guard against files that announce billions of pixels.
 Image.MAX_IMAGE_PIXELS = _LARGEST_JPEG
 
+_COMMON = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF")  # tried first: Pillow would try forty kinds one by one
+
 _ONE_AT_A_TIME = Lock()  # for large images that are decoded whole, since several may exceed the memory
 
 _UPRIGHT = {
@@ -141,7 +143,7 @@ def _decode(path: Path, needed: int | None = None, above: int = _LARGE) -> tuple
         The image, and the height and width that it has at the full scale.
     """
     try:
-        with Image.open(BytesIO(_content(path))) as opened:  # one read instead of Pillow's many small ones
+        with _open(BytesIO(_content(path))) as opened:  # one read instead of Pillow's many small ones
             width, height = opened.size
             reduced = needed is not None and opened.format in ("JPEG", "MPO")
             limit = _LARGEST_JPEG if reduced else _LARGEST
@@ -162,11 +164,19 @@ def _decode(path: Path, needed: int | None = None, above: int = _LARGE) -> tuple
         raise ImageError(path, error) from error
 
 
+def _open(file: BytesIO) -> Image.Image:
+    try:
+        return Image.open(file, formats=_COMMON)
+    except UnidentifiedImageError:
+        return Image.open(file)
+
+
 def _content(path: Path) -> bytes:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not stat.S_ISREG(os.stat(path).st_mode):
             raise ImageError(path, "it is not a regular file")  # reading a pipe or a device may never end
-        content = path.read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            content = file.read()
     except OSError as error:
         raise ImageError(path, error.strerror) from error
     if not content:

@@ -59,6 +59,7 @@ class Folder:
         self.images: list[FoundImage] = []
         self.folders: list[Folder] = []
         self.left_out: list[LeftOut] = []
+        self._all_images: list[FoundImage] | None = None
 
     @property
     def name(self) -> str:
@@ -73,7 +74,10 @@ class Folder:
 
     def all_images(self) -> list[FoundImage]:
         """The images in it and below it, each file once, sorted by path."""
-        return sorted(once(image for folder in self.walk() for image in folder.images))
+        if self._all_images is None:
+            found = once(image for folder in self.walk() for image in folder.images)
+            self._all_images = sorted(found, key=lambda image: image.path)
+        return self._all_images
 
     def has_images(self) -> bool:
         """Whether there is an image in it or below it."""

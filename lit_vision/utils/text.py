@@ -14,6 +14,8 @@ def printable(text: str) -> str:
     Returns:
         One line that is valid in UTF-8. Text in any script stays as it is.
     """
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(_escape(char) if unicodedata.category(char) in _UNSHOWN else char for char in text)
 
 
