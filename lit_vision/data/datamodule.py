@@ -81,7 +81,7 @@ class ImageDataModule(LightningDataModule, ImageSource):
     ) -> None:
         super().__init__()
         check_at_least(1, "data", batch_size=batch_size, crop_size=crop_size, image_size=image_size)
-        check_at_least(0, "data", num_workers=num_workers, crop_epochs=crop_epochs)
+        check_at_least(0, "data", num_workers=num_workers, crop_epochs=crop_epochs, memory_budget=memory_budget)
         self.mean, self.std = per_channel(mean), per_channel(std)
         check_at_least(1e-6, "data", std=min(self.std))
         if crop_epochs and crop_size is None:

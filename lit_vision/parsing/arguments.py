@@ -11,6 +11,7 @@ import yaml
 
 from lit_vision.errors import UserError
 from lit_vision.runs import CONFIG, find_checkpoint, logs_folder, run_of
+from lit_vision.utils.text import printable
 
 FROM_DATA = ("class_names", "image_size", "mean", "std", "resize")
 """Options of the model that are taken from the data."""
@@ -45,8 +46,12 @@ def find_configs(command: str, words: list[str], default: str | None = None) -> 
             one.
 
     Raises:
-        UserError: a config or checkpoint is missing, or the words set an option that is taken from the data.
+        UserError: a config or checkpoint is missing, a word is not UTF-8, or the words set an option that is taken from
+            the data.
     """
+    for word in words:
+        if any("\ud800" <= char <= "\udfff" for char in word):  # bytes that Python could not decode
+            raise UserError(f"{printable(word)} is not UTF-8, as a config must be: rename it")
     given = {word.partition("=")[0] for word in words}
     for option in FROM_DATA:
         if f"--model.{option}" in given:

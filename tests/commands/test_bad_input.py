@@ -71,6 +71,12 @@ def sizes(fitted, folders, serve, monkeypatch):
     folders({"val": {"red": 5}}, size=40)
 
 
+def twice(fitted, folders, serve, monkeypatch):
+    """An image that is in train and, as a link, in val."""
+    root = folders({"train": TWO, "val": TWO})
+    (root / "val" / "red" / "9.png").symlink_to(root / "train" / "red" / "0.png")
+
+
 def trained(fitted, folders, serve, monkeypatch):
     """A run, and photo.png."""
     fitted(SHAPES)
@@ -128,6 +134,23 @@ TYPED = [
     ("fit --config shapes.yaml --model SmalCNN", ["SmalCNN"]),
     ("fit --trainer.max_epochs many", ["trainer.max_epochs", "int", "many"]),
     ("fit --data.augment [flop]", ["flip", "flop"]),
+    ("fit --data.augment flop", ["flip", "flop"]),
+    ("fit --data.augment flip,jitter", ["use --data.augment '[flip, jitter]'"]),
+    ("fit --data.mean 0.4,0.5,0.5", ["use --data.mean '[0.4, 0.5, 0.5]'"]),
+    ("fit --data.mean [0.4,0.5]", ["3 elements"]),
+    ("fit --data.std 0", ["std 0.0", "--data.std"]),
+    ("fit --data.image_size 64,48", ["use --data.image_size 64, one number"]),
+    ("fit --data.val_size 20%", ["use --data.val_size 0.2"]),
+    ("fit --data.val_size 1.5", ["val_size 1.5", "fraction below 1"]),
+    ("fit --data.val_size -1", ["val_size -1", "at least 0"]),
+    ("fit --data.resize center_crop", ["resize center_crop needs a size", "--data.image_size"]),
+    ("fit --data.num_workers -1", ["num_workers -1"]),
+    ("fit --data.memory_budget -1", ["memory_budget -1"]),
+    ("fit --config folder.yaml --data.root caf\udce9", ["caf\\xe9 is not UTF-8"]),
+    ("fit --config folder.yaml --data.splits train", ["--data.splits '{NAME: VALUE"]),
+    ("fit --config folder.yaml --data.splits.training x", ["'training'", "train, val and test"]),
+    ("fit --config folder.yaml --data.classes cat", ["use --data.classes '[cat]'"]),
+    ("fit --config folder.yaml --data.classes [cat,cat]", ["a name twice", "--data.classes"]),
     ("fit --trainer.accelerator cuda --trainer.devices 99", ["--trainer"]),
     (f"{SHAPES} --data.image_size 12", ["12", "--data.image_size to 16"]),
     (f"{SHAPES} --data.val_size 100", ["val_size 100", "100 images", "--data.val_size"]),
@@ -195,6 +218,16 @@ SOURCES = [
     (pictures({"train": {**TWO, "green": 0}, "val": TWO}), FOLDER, ["train/green", "no images"]),
     (pictures({"train": TWO, "val": {**TWO, "green": 1}}), FOLDER, ["val", "'green'", "train lacks"]),
     (pictures({"val": TWO, "test": TWO}), FOLDER, ["none named train"]),
+    (pictures({"val": TWO}), FOLDER, ["val", "none named train"]),
+    (pictures({".": {**TWO, "test": 4}}), FOLDER, ["images has test", "--data.splits '{train: .}'"]),
+    (pictures({"train": TWO, ".": {"green": 4}}), FOLDER, ["train", "beside it green", "--data.splits"]),
+    (pictures({"seg_train": TWO, "seg_test": TWO}), FOLDER, ["{train: seg_train, test: seg_test}"]),
+    (pictures({"train": TWO, "Training": TWO}), FOLDER, ["two folders for train"]),
+    (pictures({"red": {"train": 2, "test": 2}, "blue": {"train": 2, "test": 2}}), FOLDER, ["splits inside of a class"]),
+    (pictures({"train": TWO}), f"{FOLDER} --data.splits.train nosuch", ["no folder nosuch", "--data.splits"]),
+    (pictures({"train": TWO}), f"{FOLDER} --data.splits.test train", ["for test", "none named train"]),
+    (pictures({"train": TWO, "val": TWO}), f"{FOLDER} --data.classes [red,green]", ["'blue'", "red, green"]),
+    (twice, FOLDER, ["one image is in two splits, train and val", "images/train/red/0.png", "images/val/red/9.png"]),
     (pictures({".": TWO}), FOLDER, ["--data.val_size"]),
     (pictures({".": TWO}), f"{FOLDER} --data.val_size 9", ["val_size 9", "8 images"]),
     (sizes, FOLDER, ["40x40", "--data.image_size"]),
@@ -211,6 +244,10 @@ SOURCES = [
     (table("path,class"), TABLE, ["no column 'label'"]),
     (table("path,label,split", "red/0.png,red,dev"), TABLE, ["line 2", "unknown split 'dev'"]),
     (table("path,label", "red/0.png,red", "red/9.png,red"), TABLE, ["line 3", "9.png", "does not exist"]),
+    (table("path;name"), TABLE, ["no column 'label'", "its columns: path, name"]),
+    (table("path,label", "red/0,0.png,red"), TABLE, ["line 2 has 3 cells for 2 columns"]),
+    (table("path,label", "red/0.png,red", "red/0.png,blue"), TABLE, ["two classes, red and blue", "line 2", "line 3"]),
+    (table("path,label,split", "red/0.png,red,test"), TABLE, ["no images in train"]),
     (
         table("path,label,split", "red/0.png,red,train", "blue/0.png,blue,train", "red/1.png,green,val"),
         TABLE,

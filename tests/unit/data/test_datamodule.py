@@ -117,3 +117,14 @@ def test_augmentation_and_crops_are_for_training_alone():
         data.trainer = SimpleNamespace(training=training, current_epoch=epoch)
         result = data.on_after_batch_transfer(batch, 0).image
         assert torch.equal(result, data.preprocess(batch, epoch if training else None).image)
+
+
+def test_one_value_stands_for_all_where_it_is_plain_what_is_meant():
+    data = ShapesDataModule(augment="flip", mean=0.4, std=0.2)
+    assert data.augment == ("flip",)
+    assert (data.mean, data.std) == ((0.4, 0.4, 0.4), (0.2, 0.2, 0.2))
+
+
+def test_no_workers_means_no_threads():
+    assert ShapesDataModule(num_workers=0).num_workers == 0
+    assert ShapesDataModule().num_workers >= 1
