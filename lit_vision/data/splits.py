@@ -70,7 +70,7 @@ def load_splits(
         if (own := source.evaluation_split("test")) is None:
             raise UserError(
                 f"{source.root} has no test images: add a test split, or use validate; or if the network was not "
-                "trained on these images, set --data.splits '{test: .}'"
+                "trained on these images, name their folder with --data.splits '{test: FOLDER}' (. is all of the root)"
             )
         return {"test": source.load(own)}
     if stage not in ("fit", "validate"):

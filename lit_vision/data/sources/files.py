@@ -1,6 +1,5 @@
 """The base of data modules whose images are files: folders of images, and tables."""
 
-import os
 import unicodedata
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -194,7 +193,7 @@ class FileDataModule(ImageDataModule):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._trained_on = list(state_dict["sources"])
+        self._trained_on = list(state_dict.get("sources", []))
         super().load_state_dict(state_dict)
 
 
@@ -204,6 +203,6 @@ def _absolute(path: Path) -> str:
 
 def _hash(key: str) -> int:
     """Hash a key to an int64. The same name may be composed or decomposed, as the file systems of Macs have it."""
-    normal = unicodedata.normalize("NFC", key)
-    digest = blake2b(os.fsencode(normal), digest_size=8).digest()
+    normal = unicodedata.normalize("NFC", key).encode("utf-8", "surrogateescape")
+    digest = blake2b(normal, digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)

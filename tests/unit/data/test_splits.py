@@ -53,7 +53,7 @@ def test_the_splits_of_a_stage(names, stage, size, expected):
     ("names", "stage", "size", "message"),
     [
         (("train",), "fit", 0, "no images for validation"),
-        (("train",), "test", 3, "no test images.*'{test: .}'"),
+        (("train",), "test", 3, "no test images.*'{test: FOLDER}'"),
         (("val", "test"), "fit", 0, "no images in train"),
         (("test",), "validate", 3, "no images in train"),
         (("train",), "fit", 12, "val_size 12 is too large"),
