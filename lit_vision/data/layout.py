@@ -8,7 +8,7 @@ from typing import NamedTuple, NoReturn
 
 from lit_vision.data.listing import Folder, LeftOut, list_folder
 from lit_vision.errors import UserError
-from lit_vision.utils.text import printable
+from lit_vision.utils.text import class_name, printable
 
 SPLITS: dict[str, tuple[str, ...]] = {
     "train": ("train", "training"),
@@ -86,7 +86,7 @@ def _with_images(folder: Folder) -> list[Folder]:
 def _unwrap(folder: Folder, split: str | None, classes: Collection[str]) -> Folder:
     """Step into the only folder of a split, or of root with ``split`` None, if that is where the rest stands."""
     inner = _with_images(folder)
-    if len(inner) != 1 or inner[0].images or printable(inner[0].name) in classes:
+    if len(inner) != 1 or inner[0].images or class_name(inner[0].name) in classes:
         return folder
     name = inner[0].name
     if split is None:
@@ -101,7 +101,7 @@ def _find_splits(base: Folder, classes: Collection[str]) -> dict[str, Folder]:
     others: list[Folder] = []
     for folder in _with_images(base):
         split = split_of(folder.name)
-        if split is None or (not _with_images(folder) and printable(folder.name) in classes):
+        if split is None or (not _with_images(folder) and class_name(folder.name) in classes):
             others.append(folder)
         elif not _with_images(folder):
             without_classes.append(folder)
@@ -164,7 +164,7 @@ def _class_folders(parent: Folder, splits: Collection[str]) -> dict[str, Folder]
     """The folders of classes by their names; folders of other splits, which ``splits`` has the paths of, are none."""
     folders: dict[str, Folder] = {}
     for folder in _with_images(parent):
-        name = printable(folder.name)
+        name = class_name(folder.name)
         if name in folders:
             raise UserError(f"{printable(parent.path)} has two folders that read {name}: rename one of them")
         if folder.path not in splits:

@@ -19,6 +19,11 @@ def printable(text: str) -> str:
     return "".join(_escape(char) if unicodedata.category(char) in _UNSHOWN else char for char in text)
 
 
+def class_name(name: str) -> str:
+    """The printable form of a class's name, composed, so that names which look the same are the same."""
+    return printable(unicodedata.normalize("NFC", name))
+
+
 def _escape(char: str) -> str:
     if 0xDC80 <= ord(char) <= 0xDCFF:  # a byte, as os.fsdecode shows it
         return f"\\x{ord(char) - 0xDC00:02x}"

@@ -1,5 +1,6 @@
 """The base of data modules whose images are files: folders of images, and tables."""
 
+import os
 import unicodedata
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -18,7 +19,9 @@ from lit_vision.data.images import ImageFiles
 from lit_vision.data.layout import SPLITS
 from lit_vision.data.listing import FileId, LeftOut, summarize
 from lit_vision.errors import UserError
-from lit_vision.utils.text import printable
+from lit_vision.utils.text import class_name, printable
+
+_SAMPLED = 64  # training images by which a data set is known again, wherever it was moved
 
 
 class Entry(NamedTuple):
@@ -69,8 +72,8 @@ class FileDataModule(ImageDataModule):
     def __init__(
         self,
         root: str | Path | None = None,
-        splits: dict[str, str] | None = None,
-        classes: Sequence[str] | None = None,
+        splits: dict[str, str | int] | None = None,
+        classes: Sequence[str | int] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(root=root, **kwargs)
@@ -78,9 +81,11 @@ class FileDataModule(ImageDataModule):
             raise UserError(f"splits has the key {unknown[0]!r}: use train, val and test in --data.splits")
         if classes is not None and len(set(classes)) < len(classes):
             raise UserError("classes has a name twice: give every class another name in --data.classes")
-        self.splits = splits
-        self.classes = None if classes is None else list(classes)
-        self._trained_on: list[str] = []
+        # a word that looks like a number is one in YAML
+        self.splits = None if splits is None else {split: str(word) for split, word in splits.items()}
+        self.classes = None if classes is None else [class_name(str(name)) for name in classes]
+        self._trained_on: list[list[tuple[int, int]]] = []  # samples of earlier runs: id and size in bytes
+        self._sample: list[tuple[int, int]] = []
 
     @abstractmethod
     def read_listing(self) -> Listing:
@@ -172,7 +177,11 @@ class FileDataModule(ImageDataModule):
                     f"{entry.place} has a label {whose}, {entry.class_name!r}: remove it, or correct its label"
                 )
         images = ImageFiles(self.paths(split), self.image_size, self.resize if self.resizes else None)
-        ids = torch.tensor([_hash(entry.key) for entry in entries])
+        hashes = [_hash(entry.key) for entry in entries]
+        ids = torch.tensor(hashes)
+        if split == "train":
+            chosen = sorted(zip(hashes, self.paths(split), strict=True))[:_SAMPLED]
+            self._sample = [(image, os.path.getsize(path)) for image, path in chosen]
         return LabelledImages(images, torch.tensor([labels[entry.class_name] for entry in entries]), ids)
 
     @override
@@ -182,23 +191,29 @@ class FileDataModule(ImageDataModule):
     @override
     def evaluation_split(self, split: str) -> str | None:
         """All images, if nothing says which split they are in, and the network was not trained on them."""
-        if self.listing.whole and self._trained_on and _absolute(self.source) not in self._trained_on:
+        if self.listing.whole and self._trained_on and not self._was_trained_on():
             return "train"
         return super().evaluation_split(split)
 
+    def _was_trained_on(self) -> bool:
+        """Whether most of the images that a sample of the training images names are among these."""
+        paths = {_hash(entry.key): entry.path for entry in self.listing.splits.get("train", [])}
+        for sample in self._trained_on:
+            same = [image for image, size in sample if image in paths and os.path.getsize(paths[image]) == size]
+            if 2 * len(same) > len(sample):
+                return True
+        return False
+
     @override
     def state_dict(self) -> dict[str, Any]:
-        """Return what the base class does, and what the run was trained on."""
-        return {**super().state_dict(), "sources": sorted({*self._trained_on, _absolute(self.source)})}
+        """Return what the base class does, and samples of the images that the run was trained on."""
+        new = [self._sample] if self._sample and self._sample not in self._trained_on else []
+        return {**super().state_dict(), "samples": [*self._trained_on, *new]}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._trained_on = list(state_dict.get("sources", []))
+        self._trained_on = [[(image, size) for image, size in sample] for sample in state_dict.get("samples", [])]
         super().load_state_dict(state_dict)
-
-
-def _absolute(path: Path) -> str:
-    return printable(str(path.resolve()))
 
 
 def _hash(key: str) -> int:

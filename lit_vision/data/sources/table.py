@@ -2,18 +2,21 @@ import csv
 import io
 import os
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from typing_extensions import override
 
-from lit_vision.data.layout import split_of
+from lit_vision.data.layout import SPLITS, split_of
 from lit_vision.data.listing import LeftOut, identify
 from lit_vision.data.sources.files import Entry, FileDataModule, Listing
 from lit_vision.errors import UserError
-from lit_vision.utils.text import printable
+from lit_vision.utils.text import class_name, printable
 
+_COLUMNS = ("path", "label", "split")
 _SEPARATORS = ",;\t|"
 _NAMED = 3  # lines that an error names
 _REST = "."  # in the option splits: all lines that the other splits do not name
@@ -58,7 +61,7 @@ class ImageTableDataModule(FileDataModule):
             rows, has_splits = self._read()
         except (UnicodeError, csv.Error) as error:
             raise UserError(f"{self._name} is not a CSV file in UTF-8 ({error}): save it as one") from error
-        self._check_splits(rows)
+        self._check_splits(rows, has_splits)
         splits: dict[str, list[Entry]] = {"train": [], "val": [], "test": []}
         left_out: list[LeftOut] = []
         missing: list[_Row] = []
@@ -74,11 +77,11 @@ class ImageTableDataModule(FileDataModule):
                 continue
             place = f"{self._name} line {row.line}"
             key = os.path.normpath(row.path.replace("\\", "/"))
-            entry = Entry(Path(path), printable(row.label), key, place, file_id)
-            if (split, row.label, file_id) in listed:
+            entry = Entry(Path(path), class_name(row.label), key, place, file_id)
+            if (split, class_name(row.label), file_id) in listed:
                 left_out.append(LeftOut(path, "lines that list an image again"))
                 continue
-            listed.add((split, row.label, file_id))
+            listed.add((split, class_name(row.label), file_id))
             splits[split].append(entry)
         if missing:
             named = [f"line {row.line} names {printable(row.path)}" for row in missing]
@@ -94,51 +97,70 @@ class ImageTableDataModule(FileDataModule):
 
     def _read(self) -> tuple[list[_Row], bool]:
         """Read the rows, and tell whether there is a column split."""
-        lines = io.StringIO(_decode(self.table.read_bytes()), newline="")
-        first, before = lines.readline(), 1
-        marked = re.fullmatch(r"sep=(.)\s*", first)  # Excel's way to name the separator
-        if marked:
-            first, before = lines.readline(), 2
+        header: list[str] | None = None
+        rows, wide, incomplete = [], [], []
+        for line, cells, separator in self._records():
+            values = [cell.strip() for cell in cells]
+            if not any(values):
+                continue
+            if header is None:
+                header = self._check_header([value.lower() for value in values])
+                continue
+            row = dict(zip(header, values, strict=False))
+            named = sum(1 for name in header if name)
+            if any(value for name, value in zip_longest(header, values, fillvalue="") if not name):
+                wide.append(f"line {line} has {len(values)} cells for {named} columns: put quotes around {separator!r}")
+            elif not row.get("path") or not row.get("label"):
+                incomplete.append(f"line {line} has no path or no label")
+            else:
+                rows.append(_Row(line, row["path"], row["label"], row.get("split", "")))
+        if header is None:
+            self._check_header([])
+        if wide:
+            raise UserError(f"{self._name} {_some(wide)}")
+        if incomplete:
+            raise UserError(f"{self._name} {_some(incomplete)}: complete or remove such lines")
+        return rows, header is not None and "split" in header
+
+    def _records(self) -> Iterator[tuple[int, list[str], str]]:
+        """The cells of each record, the line that it begins in, and the separator."""
+        lines = io.StringIO(_decode(self.table.read_bytes()), newline="").readlines()
+        before = next((number for number, line in enumerate(lines) if line.strip(f"{_SEPARATORS} \r\n")), len(lines))
+        first = lines[before] if before < len(lines) else ""
+        if marked := re.fullmatch(r'"?sep=([^"])"?\s*', first, re.IGNORECASE):  # Excel's way to name the separator
+            before += 1
         separator = marked[1] if marked else _separator(first)
-        header = _header(first, separator)
-        for name in ("path", "label"):
-            if header.count(name) != 1:
-                found = ", ".join(map(printable, filter(None, header))) or "none"
+        reader = csv.reader(lines[before:], delimiter=separator, strict=True, skipinitialspace=True)
+        while True:
+            line = before + reader.line_num + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise UserError(f"{self._name} line {line} is not closed ({error}): correct its quotes") from error
+            yield line, cells, separator
+
+    def _check_header(self, header: list[str]) -> list[str]:
+        found = ", ".join(map(printable, filter(None, header))) or "none"
+        for name in _COLUMNS:
+            if header.count(name) > 1 or (name not in header and name != "split"):
                 fault = "two columns" if name in header else "no column"
                 raise UserError(
                     f"{self._name} has {fault} {name!r} (its columns: {found}): name the columns path and label in its "
                     "first line"
                 )
-        rows, wide, incomplete = [], [], []
-        reader = csv.reader(lines, delimiter=separator)
-        for cells in reader:
-            values = [cell.strip() for cell in cells]
-            if not any(values):
-                continue
-            line = reader.line_num + before
-            row = dict(zip(header, values, strict=False))
-            if any(values[len(header) :]):
-                wide.append(f"line {line} has {len(values)} cells")
-            elif not row.get("path") or not row.get("label"):
-                incomplete.append(f"line {line} has no path or no label")
-            else:
-                rows.append(_Row(line, row["path"], row["label"], row.get("split", "")))
-        if wide:
-            raise UserError(
-                f"{self._name} {_some(wide)} for {len(header)} columns: put quotes around cells with {separator!r}"
-            )
-        if incomplete:
-            raise UserError(f"{self._name} {_some(incomplete)}: complete or remove such lines")
-        return rows, "split" in header
+        return header
 
     def _find(self, name: str) -> str:
-        """The path of a file, which the table may write relative to itself and with the backslashes of Windows."""
-        path = os.path.join(self.table.parent, name)
-        return (
-            path
-            if "\\" not in name or os.path.exists(path)
-            else os.path.join(self.table.parent, name.replace("\\", "/"))
-        )
+        """The path of a file, which the table may write relative to itself and with the backslashes of Windows.
+
+        An accent may be composed in the table and not in the file's name, or the other way round.
+        """
+        slashes = name.replace("\\", "/")
+        forms = [name, slashes, *(unicodedata.normalize(form, slashes) for form in ("NFC", "NFD"))]
+        paths = [os.path.join(self.table.parent, form) for form in dict.fromkeys(forms)]
+        return next((path for path in paths if len(paths) == 1 or os.path.exists(path)), paths[0])
 
     def _split(self, row: _Row) -> str | None:
         """The split of a row; None for a split that the option ``splits`` does not name."""
@@ -148,23 +170,42 @@ class ImageTableDataModule(FileDataModule):
         unnamed = words.get(_REST, "train" if "train" in self.splits and not row.split else None)
         return words.get(row.split.lower(), unnamed)
 
-    def _check_splits(self, rows: Sequence[_Row]) -> None:
-        """Refuse words in the column split that stand for no split."""
-        unknown = [row for row in rows if self.splits is None and row.split and split_of(row.split) is None]
+    def _check_splits(self, rows: Sequence[_Row], has_column: bool) -> None:
+        """Refuse words in the column split that stand for no split, and words of the option that no row has."""
+        words = sorted({printable(row.split) for row in rows if row.split})
+        if self.splits is not None:
+            named = [word for word in self.splits.values() if word != _REST]
+            if len({word.lower() for word in named}) < len(named):
+                raise UserError("splits has one word for two splits: give each its own in --data.splits")
+            if named and not has_column:
+                raise UserError(
+                    f"{self._name} has no column 'split' for --data.splits: add one, or leave the option out"
+                )
+            absent = [word for word in named if word.lower() not in {word.lower() for word in words}]
+            if absent:
+                raise UserError(
+                    f"{self._name} has no line of the split {absent[0]!r}: use {', '.join(words[:10])} in --data.splits"
+                )
+            return
+        unknown = [row for row in rows if row.split and split_of(row.split) is None]
         if unknown:
             word = printable(unknown[0].split)
-            words = ", ".join(sorted({printable(row.split) for row in rows if row.split})[:10])
+            meant = {split_of(known): known for known in words if split_of(known)}
+            meant.setdefault(next((split for split in SPLITS if split not in meant), "test"), word)
+            example = ", ".join(f"{split}: {meant[split]}" for split in SPLITS if split in meant)
             raise UserError(
                 f"{self._name} line {unknown[0].line} has the unknown split {word!r}: use train, val or test, or say "
-                f"what the words mean ({words}), such as --data.splits '{{train: {word}}}'"
+                f"what the words mean ({', '.join(words[:10])}), such as --data.splits '{{{example}}}'"
             )
 
 
 def _decode(content: bytes) -> str:
     """Decode a table: UTF-8, or UTF-16 with a byte order mark, as Excel writes its Unicode text."""
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return content.decode("utf-16")
-    return content.decode("utf-8-sig")
+    is_utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    if "\0" in text:  # UTF-16 without the mark, UTF-32, or no text at all
+        raise UnicodeError("it holds NUL characters")
+    return text
 
 
 def _header(line: str, separator: str) -> list[str]:

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 
@@ -132,7 +134,7 @@ def test_splits_can_be_named(table):
 
 def test_an_unknown_word_is_told_with_all_words(table):
     root = table([line("red", 0, "dev"), line("blue", 0, "train")])
-    with pytest.raises(UserError, match=r"line 2 .*'dev'.*\(dev, train\).*--data\.splits '\{train: dev\}'"):
+    with pytest.raises(UserError, match=r"line 2 .*'dev'.*\(dev, train\).*--data\.splits '\{train: train, val: dev\}'"):
         entries(root)
 
 
@@ -196,3 +198,105 @@ def test_held_out_images_do_not_depend_on_where_the_table_is(table, tmp_path):
     here = ImageTableDataModule(tmp_path / "moved").load("train").ids
     (tmp_path / "moved" / "images.csv").write_text(lines.replace("pics/red", "./pics//red"))
     assert torch.equal(here, ImageTableDataModule(tmp_path / "moved").load("train").ids)
+
+
+@pytest.fixture
+def write(folders):
+    """Write a table as it stands, beside four red and four blue images."""
+    root = folders({"pics": {"red": 4, "blue": 4}})
+
+    def write(content):
+        (root / "images.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+        return root
+
+    return write
+
+
+def classes(root, **options):
+    return ImageTableDataModule(root, **options).class_names
+
+
+def refusal(root, **options):
+    with pytest.raises(UserError) as caught:
+        ImageTableDataModule(root, **options).class_names  # noqa: B018
+    return str(caught.value)
+
+
+ROWS = "pics/red/0.png,red\npics/blue/0.png,blue\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(f"\n\npath,label\n{ROWS}", id="blank lines before the header"),
+        pytest.param(f",\n , \npath,label\n{ROWS}", id="lines of separators before the header"),
+        pytest.param('"path", "label"\n"pics/red/0.png", "red"\n"pics/blue/0.png", "blue"\n', id="space before quotes"),
+        pytest.param(
+            'path,label,"note\n(or none)"\npics/red/0.png,red,\npics/blue/0.png,blue,x\n', id="line break in the header"
+        ),
+        pytest.param("SEP=;\npath;label\npics/red/0.png;red\npics/blue/0.png;blue\n", id="SEP in capitals"),
+        pytest.param('"sep=;"\npath;label\npics/red/0.png;red\npics/blue/0.png;blue\n', id="sep in quotes"),
+    ],
+)
+def test_tables_that_are_read(write, content):
+    assert classes(write(content)) == ["blue", "red"]
+
+
+@pytest.mark.parametrize("end", ["", '"'], ids=["open to the end", "closed rows later"])
+def test_a_quote_that_is_not_closed_swallows_no_rows(write, end):
+    content = f'path,label\n{ROWS}pics/red/1.png,"red\npics/blue/1.png,{end}blue{end}\npics/blue/2.png,blue\n'
+    assert "line 4" in refusal(write(content))
+
+
+def test_a_row_is_named_by_the_line_that_it_begins_in(write):
+    assert "line 2 " in refusal(write(f'path,label\npics/none.png,"a\nb"\n{ROWS}'))
+
+
+def test_an_empty_column_hides_no_cell_that_is_too_many(write):
+    assert "line 3 " in refusal(write("path,label,\npics/red/0.png,red,\npics/blue/0.png,blue, dark\n"))
+
+
+def test_two_columns_for_the_split(write):
+    assert "two columns 'split'" in refusal(write("path,label,split,Split\npics/red/0.png,red,train,test\n"))
+
+
+def test_labels_that_look_the_same_are_one_class(write):
+    content = f"path,label\n{ROWS}pics/red/1.png,caf\u00e9\npics/red/2.png,cafe\u0301\n"
+    assert len(classes(write(content))) == 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32"])
+def test_other_encodings_are_named(write, encoding):
+    assert "UTF-8" in refusal(write(f"path,label\n{ROWS}".encode(encoding)))
+
+
+@pytest.mark.parametrize(("word", "meant"), [("dev", "train: train"), ("holdout", "train: train")])
+def test_the_example_for_unknown_words_keeps_the_known_ones(write, word, meant):
+    rows = "pics/red/0.png,red,train\npics/blue/0.png,blue,train\n"
+    assert meant in refusal(write(f"path,label,split\n{rows}pics/red/1.png,red,{word}\n"))
+
+
+@pytest.mark.parametrize(
+    ("splits", "culprit"),
+    [
+        pytest.param({"val": "a", "train": "A"}, "splits", id="one word for two splits"),
+        pytest.param({"train": "a", "val": "c"}, "'c'", id="a word that no row has"),
+    ],
+)
+def test_splits_that_cannot_be_meant(write, splits, culprit):
+    rows = "pics/red/0.png,red,a\npics/blue/0.png,blue,a\npics/red/1.png,red,b\n"
+    assert culprit in refusal(write(f"path,label,split\n{rows}"), splits=splits)
+
+
+def test_splits_without_a_column_for_them(write):
+    assert "no column 'split'" in refusal(write(f"path,label\n{ROWS}"), splits={"train": "a", "val": "b"})
+
+
+def test_a_table_that_was_moved_is_still_what_was_trained_on(write, tmp_path):
+    root = write("path,label\n" + "".join(f"pics/{c}/{n}.png,{c}\n" for c in ("red", "blue") for n in range(4)))
+    trained = ImageTableDataModule(root, val_size=2)
+    trained.setup("fit")
+    shutil.move(root, tmp_path / "moved")
+    moved = ImageTableDataModule(tmp_path / "moved", classes=["blue", "red"])
+    moved.load_state_dict(trained.state_dict())
+    assert moved.evaluation_split("test") is None
