@@ -2,11 +2,19 @@
 
 import difflib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from lit_vision.commands import COMMANDS, run_command
 from lit_vision.errors import TrainingInterrupted, UserError
+from lit_vision.utils.ending import ENDING
+from lit_vision.utils.faults import explain, first_line, is_own_fault
+from lit_vision.utils.ranks import drop_leftover_ranks
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -16,19 +24,15 @@ def main(args: Sequence[str] | None = None) -> int:
         args: the words after the program's name; by default, those of this process.
 
     Returns:
-        The exit code: 0 for success; 1 if predict could not read an image; 2 for an error that the user can fix, which
-        is printed as one line on stderr ($LIT_VISION_DEBUG=1 shows its traceback); 130 after Ctrl-C; 141 if the reader
-        of the output is gone; 143 after SIGTERM.
+        The exit code: 0 for success; 1 if predict could not read an image, and for a fault of the code; 2 for an error
+        that the user can fix, which is printed as one line on stderr ($LIT_VISION_DEBUG=1 shows its traceback); 130
+        after Ctrl-C; 141 if the reader of the output is gone; 129 after SIGHUP, 143 after SIGTERM.
     """
     try:
-        code = _run(list(sys.argv[1:] if args is None else args)) or 0
-        sys.stdout.flush()  # here, so that an error is caught below
+        with _ending_signals():
+            code = _run(list(sys.argv[1:] if args is None else args)) or 0
+            sys.stdout.flush()  # here, so that an error is caught below
         return code
-    except UserError as error:
-        if os.environ.get("LIT_VISION_DEBUG") == "1":
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
     except TrainingInterrupted as interrupted:
         return 128 + interrupted.signum
     except KeyboardInterrupt:
@@ -38,6 +42,39 @@ def main(args: Sequence[str] | None = None) -> int:
         return 141  # 128 + SIGPIPE
     except SystemExit as error:
         return _exit_code(error)
+    except Exception as error:
+        if os.environ.get("LIT_VISION_DEBUG") == "1":
+            raise
+        if message := first_line(error) if isinstance(error, UserError) else explain(error):
+            print(f"error: {message}", file=sys.stderr)
+            return 2
+        traceback.print_exception(error)
+        if is_own_fault(error):
+            print("This is a fault in lit-vision. Please report it with the lines above.", file=sys.stderr)
+        return 1
+
+
+@contextmanager
+def _ending_signals() -> Iterator[None]:
+    """End with an exit code of our own at SIGTERM and SIGHUP, which end a process without a word otherwise.
+
+    A signal that is ignored stays so: SIGHUP is under nohup.
+    """
+    before = {signum: signal.getsignal(signum) for signum in ENDING if signum != signal.SIGINT}
+    changed = [signum for signum, handler in before.items() if handler is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        changed = []  # only there can handlers be set
+    for signum in changed:
+        signal.signal(signum, _interrupt)
+    try:
+        yield
+    finally:
+        for signum in changed:
+            signal.signal(signum, signal.SIG_DFL)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise TrainingInterrupted(signum)
 
 
 def _run(words: list[str]) -> int | None:
@@ -56,6 +93,7 @@ def _run(words: list[str]) -> int | None:
         raise UserError(f"invalid choice: {name!r} is not a command{meant}: choose from {', '.join(COMMANDS)}")
     if (folder := os.getcwd()) not in sys.path:  # for the user's own classes; last, so that it hides nothing
         sys.path.append(folder)
+    drop_leftover_ranks(os.environ)
     return run_command(name, rest)
 
 

@@ -1,6 +1,7 @@
 """Callbacks that watch a run: they write checkpoints, metrics, pictures and reports, and stop it if necessary."""
 
 from lit_vision.callbacks.checkpoint import BestAndLast
+from lit_vision.callbacks.config_file import ConfigFile
 from lit_vision.callbacks.cpu_threads import OneThreadForSmallBatches
 from lit_vision.callbacks.epoch_log import EpochLog
 from lit_vision.callbacks.finite_loss import TerminateOnNaN
@@ -11,6 +12,7 @@ from lit_vision.callbacks.tensorboard import TensorBoardSummary
 
 __all__ = [
     "BestAndLast",
+    "ConfigFile",
     "EpochBar",
     "EpochLog",
     "OneThreadForSmallBatches",

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as requests to stop between two steps."""
+"""Signals as requests to stop between two steps."""
 
 import signal
 import threading
@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
+from lit_vision.utils.ending import ENDING
+
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class SignalWatch:
-    """Records SIGINT (Ctrl-C) and SIGTERM instead of ending the process, so that a run can stop between steps.
+    """Records SIGINT (Ctrl-C), SIGTERM and SIGHUP instead of ending the process, so that a run can stop between steps.
 
     Only the first signal is recorded. A second one ends the process at once.
     """
@@ -29,7 +31,9 @@ class SignalWatch:
         """
         self._received = 0
         if threading.current_thread() is threading.main_thread():
-            self._previous = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+            handlers = {signum: signal.getsignal(signum) for signum in ENDING}
+            # one that is ignored stays so, such as SIGHUP under nohup
+            self._previous = {signum: handler for signum, handler in handlers.items() if handler != signal.SIG_IGN}
             for signum in self._previous:
                 signal.signal(signum, self._note)
 
@@ -41,8 +45,10 @@ class SignalWatch:
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self._received = signum
-        _restore(signal.SIGINT, self._previous.get(signal.SIGINT))
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Lightning's handler would wait for the end of a step
+        for known, handler in self._previous.items():
+            if known == signal.SIGTERM:
+                handler = signal.SIG_DFL  # Lightning's would wait for the end of a step
+            _restore(known, handler)
 
     def agreed(self, trainer: Trainer) -> int:
         """Return the number of the signal that this or any other rank received, 0 for none.

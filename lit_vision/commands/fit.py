@@ -1,22 +1,25 @@
-import shutil
+import shlex
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from typing_extensions import override
 
-from lit_vision.callbacks import BestAndLast, TensorBoardSummary
+from lit_vision.callbacks import BestAndLast, ConfigFile, TensorBoardSummary
 from lit_vision.commands import COMMANDS
 from lit_vision.errors import TrainingInterrupted, UserError
 from lit_vision.parsing.help import wants_help
 from lit_vision.parsing.vision_cli import VisionCLI
 from lit_vision.runs import CHECKPOINTS, LAST, run_of
+from lit_vision.trainer.checks import check_run, reason_of_end
 from lit_vision.trainer.errors import explain_compile_errors, explain_full_disks
 from lit_vision.trainer.factory import as_list, make_trainer, run_logger
-from lit_vision.utils.files import ensure_writable
+from lit_vision.utils.files import ensure_writable, keep_as_it_was
 from lit_vision.utils.lightning_compat import kill_other_processes, launched_by_lightning
 from lit_vision.utils.log import log_info
 
@@ -42,14 +45,18 @@ class FitCLI(VisionCLI):
 
     @override
     def make_trainer(self, options: dict[str, Any]) -> Trainer:
-        callbacks: list[Callback] = [TensorBoardSummary(self.dump(self.saved_config), self._hparams())]
-        if not options["fast_dev_run"] and options["logger"] is not False:
-            callbacks.append(SaveConfigCallback(self.parser, self.saved_config, overwrite=True))
-        if options["logger"] in (None, True):
+        config = self.dump(self.saved_config)
+        callbacks: list[Callback] = [TensorBoardSummary(config, self._hparams())]
+        if options["logger"] in (None, True) and not options["barebones"]:
             options["logger"] = self._logger()
         options["callbacks"] = [*as_list(options["callbacks"]), *callbacks]
         own = self.config_init
-        return make_trainer(self.config.name, checkpoint=own.checkpoint, pictures=own.pictures, **options)
+        trainer = make_trainer(self.config.name, checkpoint=own.checkpoint, pictures=own.pictures, **options)
+        if not options["fast_dev_run"]:
+            found: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # declared nowhere
+            first = next((place for place, one in enumerate(found) if isinstance(one, Checkpoint)), len(found))
+            found.insert(first, ConfigFile(config))  # after those that may refuse a checkpoint
+        return trainer
 
     def _logger(self) -> TensorBoardLogger:
         """Make a logger for the folder of the run that is resumed, otherwise for a new one."""
@@ -85,6 +92,7 @@ def fit(words: list[str]) -> None:
         return
     run = FitCLI(words)
     trainer, start = run.trainer, time.perf_counter()
+    check_run(trainer, run.model, run.trained, run.checkpoint)
     if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
         ensure_writable(run.logs, "--trainer.default_root_dir")
     folder = Path(trainer.log_dir or "")
@@ -92,26 +100,32 @@ def fit(words: list[str]) -> None:
     if trainer.world_size > 1:
         images = run.datamodule.batch_size * trainer.world_size
         log_info(f"{trainer.world_size} processes, a global batch of {images} images")
-    is_new = isinstance(trainer.logger, TensorBoardLogger) and not folder.exists()
+    writes = isinstance(trainer.logger, TensorBoardLogger) and trainer.is_global_zero
+    guard = keep_as_it_was(folder, unless=_has_begun(trainer)) if writes else nullcontext()
     try:
-        with explain_compile_errors(), explain_full_disks(folder):
+        with explain_compile_errors(), explain_full_disks(folder), guard:
             trainer.fit(run.model, run.datamodule, ckpt_path=run.checkpoint, weights_only=True)
     except TrainingInterrupted:
-        log_info(f"\nstopped; resume with  lit-vision fit --ckpt_path {folder / CHECKPOINTS / LAST}")
+        log_info(f"\nstopped; resume with  lit-vision fit --ckpt_path {shlex.quote(str(folder / CHECKPOINTS / LAST))}")
         if not trainer.is_global_zero and launched_by_lightning(trainer):
             return  # Lightning would take any exit code but 0 for a failure, and kill the first process
         raise
-    except (UserError, KeyboardInterrupt, SystemExit) as error:
-        if isinstance(error, UserError):
-            kill_other_processes(trainer)
-        if is_new and trainer.is_global_zero and not (folder / CHECKPOINTS).exists():
-            shutil.rmtree(folder, ignore_errors=True)  # a run that never began should leave nothing behind
+    except UserError:
+        kill_other_processes(trainer)
         raise
     if trainer.is_global_zero:
         _print_summary(trainer, run.logs, time.perf_counter() - start)
 
 
+def _has_begun(trainer: Trainer) -> Callable[[], bool]:
+    """Make a function that tells whether the run has anything to go on from."""
+    config = next((found for found in trainer.callbacks if isinstance(found, ConfigFile)), None)  # type: ignore[attr-defined]
+    return lambda: config is None or config.written
+
+
 def _print_summary(trainer: Trainer, logs: Path, seconds: float) -> None:
+    if reason := reason_of_end(trainer):
+        print(f"\nended {reason}")
     checkpoint = next((found for found in trainer.checkpoint_callbacks if isinstance(found, BestAndLast)), None)
     if checkpoint is None or not checkpoint.last_model_path:
         return
@@ -119,5 +133,5 @@ def _print_summary(trainer: Trainer, logs: Path, seconds: float) -> None:
     score = checkpoint.best_model_score
     print(f"\nbest   {'not validated' if score is None else f'val/acc {score:.4f}'}: {path}")
     print(f"time   {seconds:.1f} s")
-    print(f"next   lit-vision test --ckpt_path {path}")
-    print(f"       tensorboard --logdir {logs}")
+    print(f"next   lit-vision test --ckpt_path {shlex.quote(path)}")
+    print(f"       tensorboard --logdir {shlex.quote(str(logs))}")

@@ -5,7 +5,7 @@ import difflib
 import re
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
@@ -78,6 +78,9 @@ def find_configs(command: str, words: list[str], default: str | None = None) -> 
             "file, or --ckpt_path to best, last or a file"
         )
     first = [word for config in configs for word in ("--config", str(config))]
+    for option in ("--model", "--data"):  # before the options of the class, wherever the user puts them
+        classes, options = _take(options, option)
+        first += [word for name in classes for word in (option, name)]
     return Arguments([*first, *options], configs[-1].stem if configs else "run")
 
 
@@ -90,6 +93,19 @@ def _take(words: list[str], *flags: str) -> tuple[list[str], list[str]]:
     except argparse.ArgumentError as error:
         raise UserError(f"{error}: give the option a value") from error
     return known.values, rest
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """A loader that refuses a key that stands twice in one mapping, of which YAML would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                place = f"line {key.start_mark.line + 1}"
+                raise yaml.YAMLError(f"the key {key.value} stands twice, in {place} for the second time")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 _SHIPPED = Path(str(files("lit_vision") / "configs"))
@@ -108,7 +124,7 @@ def find_config(name: str) -> Path:
     """
     if Path(name).is_file():
         try:
-            content = yaml.safe_load(Path(name).read_text())
+            content = yaml.load(Path(name).read_text(), _StrictLoader)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"{name} is not valid YAML ({error}): correct the file") from error
         if not isinstance(content, dict):

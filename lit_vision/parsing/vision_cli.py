@@ -39,6 +39,7 @@ class VisionCLI(LightningCLI):
         words: the command line after the command.
         logs: the folder of all runs.
         checkpoint: the file that ``--ckpt_path`` means; None without that option.
+        trained: the content of that file.
         saved_config: the options of the run, as they are saved in config.yaml.
     """
 
@@ -104,14 +105,14 @@ class VisionCLI(LightningCLI):
         self.saved_config = config.clone()
         self.logs = logs_folder(config.trainer.default_root_dir)
         self.checkpoint: Path | None = None
-        self._trained: dict[str, Any] | None = None
+        self.trained: dict[str, Any] | None = None
         if config.ckpt_path is not None:
             self.checkpoint = find_checkpoint(config.ckpt_path, self.logs)
-            self._trained = read_checkpoint(self.checkpoint)  # a damaged one is refused before anything else is done
+            self.trained = read_checkpoint(self.checkpoint)  # a damaged one is refused before anything else is done
             log_info(f"checkpoint {self.checkpoint}")
             if "weights" in config.model.init_args:
                 config.model.init_args.weights = None  # those of the checkpoint are newer
-            data, known = config.data.init_args, self._trained["hyper_parameters"]
+            data, known = config.data.init_args, self.trained["hyper_parameters"]
             for option, name in _FROM_CHECKPOINT.items():
                 if option in data and data[option] is None and name in known:
                     data[option] = known[name]
@@ -128,9 +129,9 @@ class VisionCLI(LightningCLI):
     @override
     def after_instantiate_classes(self) -> None:
         """Let the data hold out the images that the checkpoint's run holds out."""
-        if self._trained is None:
+        if self.trained is None:
             return
-        state = self._trained.get(type(self.datamodule).__qualname__)
+        state = self.trained.get(type(self.datamodule).__qualname__)
         if state is not None:
             self.datamodule.load_state_dict(state)
         else:

@@ -38,6 +38,8 @@ def make_trainer(
         options: arguments of Lightning's Trainer. Callbacks are added to the project's own; a logger or a checkpoint
             plugin replaces the project's.
     """
+    if options.get("barebones"):  # Lightning refuses what costs time
+        return Trainer(**{**options, "callbacks": [*as_list(options.get("callbacks")), OneThreadForSmallBatches()]})
     options = _with_defaults(options)
     callbacks = options["callbacks"]
     if options.get("enable_model_summary") is None and not _has(callbacks, ModelSummary):

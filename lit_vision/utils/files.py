@@ -2,8 +2,9 @@
 
 import glob
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,6 +65,34 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def keep_as_it_was(folder: Path, unless: Callable[[], bool]) -> Iterator[None]:
+    """Undo what a block did to the files of a folder if it ends with an error too early.
+
+    A folder that did not exist is removed. Otherwise new files directly in it are removed, and changed ones restored;
+    folders in it are left alone.
+
+    Args:
+        folder: the folder.
+        unless: tells whether the block came far enough for its files to be kept.
+    """
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} if folder.exists() else None
+    try:
+        yield
+    except BaseException:
+        if not unless():
+            if before is None:
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                for path in set(folder.iterdir()) - before.keys():
+                    if path.is_file():
+                        path.unlink(missing_ok=True)
+                for path, content in before.items():
+                    if not path.is_file() or path.read_bytes() != content:
+                        path.write_bytes(content)
+        raise
 
 
 def remove_partial_files(path: Path) -> None:

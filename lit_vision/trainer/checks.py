@@ -1,0 +1,130 @@
+"""Checks of a run before it begins: what it asks for against what its checkpoint has and what its model logs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import (
+    BaseFinetuning,
+    BatchSizeFinder,
+    Callback,
+    EarlyStopping,
+    LearningRateFinder,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+    Timer,
+)
+
+from lit_vision.errors import UserError, check_at_least
+from lit_vision.utils.log import log_info
+
+_INSTEAD: dict[type[Callback], str] = {
+    LearningRateFinder: "it searches anew when a run is resumed: use lit-vision lr-find, then --model.lr",
+    BatchSizeFinder: "it searches anew when a run is resumed: set --data.batch_size",
+    StochasticWeightAveraging: "its average is in no checkpoint: use EMAWeightAveraging, as cifar_fast.yaml does",
+}
+"""Callbacks of Lightning's whose runs cannot be resumed, and what does their work here."""
+
+_TRAIN_METRICS = {"train/loss", "train/acc", "lr", "time/images_per_second"}
+_VAL_METRICS = {"val/loss", "val/acc"}
+
+
+def check_run(
+    trainer: Trainer, model: LightningModule, checkpoint: Mapping[str, Any] | None, path: Path | None
+) -> None:
+    """Check a run against the checkpoint that it goes on from, and its callbacks against each other.
+
+    Args:
+        trainer: the run's Trainer.
+        model: the model that it will train.
+        checkpoint: the content of the checkpoint; None for a new run.
+        path: the checkpoint's file.
+
+    Raises:
+        UserError: the run could not begin, could not end, or could not be resumed.
+    """
+    check_at_least(1, "trainer", check_val_every_n_epoch=trainer.check_val_every_n_epoch)
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # declared nowhere
+    for callback in callbacks:
+        for kind, instead in _INSTEAD.items():
+            if isinstance(callback, kind):
+                raise UserError(f"{kind.__name__} cannot be used here, since {instead}")
+    _check_monitors(trainer, model, callbacks)
+    if checkpoint is not None:
+        _check_progress(trainer, checkpoint, path)
+        _check_states(callbacks, checkpoint, path)
+
+
+def _check_monitors(trainer: Trainer, model: LightningModule, callbacks: list[Callback]) -> None:
+    if not type(model).__module__.startswith("lit_vision."):
+        return  # the user's own may log anything
+    known = _TRAIN_METRICS | (_VAL_METRICS if trainer.limit_val_batches else set())
+    for callback in callbacks:
+        if not isinstance(callback, EarlyStopping | ModelCheckpoint) or callback.monitor in known | {None}:
+            continue
+        if type(callback).__module__.startswith("lightning."):
+            name = type(callback).__name__
+            metrics = ", ".join(sorted(known))
+            raise UserError(f"{name} monitors {callback.monitor}, which is not logged: use one of {metrics}")
+
+
+def _check_progress(trainer: Trainer, checkpoint: Mapping[str, Any], path: Path | None) -> None:
+    """Refuse to go on with a run that has more than was asked for; say so if it has just that."""
+    epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    steps = checkpoint["global_step"]
+    longest, most = trainer.max_epochs, trainer.max_steps
+    for done, wanted, unit in ((epochs, longest, "epochs"), (steps, most, "steps")):
+        if wanted is None or wanted < 0 or done < wanted:
+            continue
+        message = f"{path} has {done} {unit} already: to go on, set --trainer.max_{unit} to more than that"
+        if done > wanted:
+            raise UserError(message)
+        log_info(message)
+
+
+def _check_states(callbacks: list[Callback], checkpoint: Mapping[str, Any], path: Path | None) -> None:
+    """Refuse what the saved states of callbacks do not allow."""
+    states = checkpoint.get("callbacks", {})
+    for callback in callbacks:
+        state = states.get(callback.state_key, {})
+        if isinstance(callback, EarlyStopping) and state.get("stopping_reason"):
+            raise UserError(
+                f"EarlyStopping ended the run of {path} after epoch {state['stopped_epoch'] + 1}: leave the callback "
+                "out to go on, or give it other options"
+            )
+        if isinstance(callback, Timer) and (limit := _seconds(callback)) is not None:
+            elapsed = state.get("time_elapsed", {}).get("train", 0)
+            if elapsed >= limit:
+                raise UserError(
+                    f"{path} has used {elapsed:.0f} of {limit:.0f} seconds: raise --trainer.max_time to go on"
+                )
+        if isinstance(callback, BaseFinetuning):
+            raise UserError(
+                f"{type(callback).__name__} cannot be resumed, since no checkpoint says which layers were trained: "
+                "start a new run"
+            )
+
+
+def _seconds(timer: Timer) -> float | None:
+    """The duration of a timer that has not started; None without a limit."""
+    remaining = timer.time_remaining()
+    return None if remaining is None else remaining + timer.time_elapsed()
+
+
+def reason_of_end(trainer: Trainer) -> str | None:
+    """Say why a run ended before its last epoch; None if it did not."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    epoch = f"after epoch {trainer.current_epoch}"
+    for callback in callbacks:
+        if isinstance(callback, EarlyStopping) and callback.stopping_reason.value:
+            if callback.stopping_reason.name == "PATIENCE_EXHAUSTED":
+                return f"{epoch}: {callback.monitor} did not improve in {callback.patience} validations"
+            return f"{epoch}: {' '.join(str(callback.stopping_reason_message).split())}"
+        if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None and left <= 0:
+            return f"{epoch}: the time of --trainer.max_time is up"
+    if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
+        return f"after step {trainer.global_step}, as --trainer.max_steps asks"
+    if trainer.max_epochs is not None and 0 <= trainer.current_epoch < trainer.max_epochs:
+        return f"{epoch}: a callback asked for it"
+    return None

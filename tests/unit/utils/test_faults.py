@@ -1,0 +1,63 @@
+import errno
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+
+from lit_vision.data.transforms import per_channel
+from lit_vision.utils.faults import explain, is_own_fault
+
+
+def caught(function):
+    try:
+        function()
+    except Exception as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda: Trainer(max_epochs=-5), "change the options of --trainer"),
+        (lambda: Trainer(accelerator="cpu", devices=[0]), "change the options of --trainer"),
+        (lambda: EarlyStopping("val/loss", mode="nosuch"), "change the options of --trainer"),
+        (lambda: Path("nosuch/file").read_text(), "nosuch/file: No such file or directory"),
+        (lambda: __import__("nosuch"), "install the package"),
+        (lambda: torch.empty(2**60), None),  # torch's own words, called by the user's code
+    ],
+)
+def test_what_the_user_can_fix_is_one_line(function, words):
+    message = explain(caught(function))
+    if words is None:
+        assert message is None
+    else:
+        assert words in message
+        assert "\n" not in message
+
+
+def test_a_full_disk_and_memory():
+    assert "make room" in explain(OSError(errno.ENOSPC, "No space left on device", "x.ckpt"))
+    assert "--data.batch_size" in explain(MemoryError())
+    assert "--data.batch_size" in explain(torch.OutOfMemoryError("CUDA out of memory"))
+
+
+def test_a_fault_of_ours_is_one():
+    error = caught(lambda: Path(per_channel(0.5)))
+    assert explain(caught(lambda: per_channel())) is None
+    assert not is_own_fault(error)
+    assert is_own_fault(caught(lambda: explain(None)))
+
+
+def test_a_fault_of_the_users_code_is_theirs(tmp_path, monkeypatch):
+    (tmp_path / "my_code.py").write_text("def fail():\n    return [][1]\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("my_code", None)
+    import my_code
+
+    error = caught(my_code.fail)
+    assert explain(error) is None
+    assert not is_own_fault(error)
