@@ -134,7 +134,7 @@ def _list(path: str, status: os.stat_result, above: tuple[FileId, ...], linked: 
                 reason = "links without a target" if dangling else "not regular files"
                 folder.left_out.append(LeftOut(entry.path, reason))
             elif is_image(entry.path):
-                # the inode of an entry that is no link costs nothing, and is on the device of its folder
+                # unless it is a link, an entry gives its inode without asking the system, on its folder's device
                 file_id = (
                     _identity(os.stat(entry.path), entry.path)
                     if is_link or not entry.inode()

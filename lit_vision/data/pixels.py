@@ -29,13 +29,13 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     """Scale grey of more than 8 bits to 8 bits, by the range that its values show.
 
     Few files say how many of their bits are used: cameras and scanners write 12 bits, and programs 8 bits, into 16 or
-    32. At full scale, those would all be black. A picture whose brightest pixel has a sixteenth of the full brightness
-    is as good as black, too, so nothing that can be seen is scaled wrongly.
+    32. At full scale, those would all be black. The price is that a true 16-bit picture is brightened if its brightest
+    pixel has at most a sixteenth of the full brightness; a viewer shows such a picture nearly black.
     """
     values = np.asarray(image)
     low, high = values.min(), values.max()
     if image.mode == "F":
-        if not (low >= 0 and high <= 255):  # false for NaN, too
+        if not (low >= 0 and high <= 255):  # NaN fails this as well
             raise ValueError(f"it holds decimal numbers from {low:g} to {high:g}, not from 0 to 1 or to 255")
         scaled = values * (255 if high <= 1 else 1)
     else:

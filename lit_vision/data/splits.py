@@ -82,7 +82,8 @@ def load_splits(
     if hold_out.size:
         divided = hold_out.divide(source.load("train"), source.class_names)
         return divided if training else {"val": divided["val"]}
-    if (own := source.evaluation_split("val")) is None:
+    own = source.evaluation_split("val")
+    if own is None or (training and own == "train"):  # all images of a source may serve, but not for both
         raise UserError(f"{source.root} has no images for validation: hold some out with --data.val_size")
     if training and validates and own == source.evaluation_split("test"):
         log_info(

@@ -112,6 +112,17 @@ def test_evaluation_takes_its_classes_from_the_checkpoint(trained, folders, cli,
     assert "test: 3 images" in result.out
 
 
+def test_a_run_that_goes_on_with_other_images_does_not_validate_on_them(folders, cli):
+    folders({"train": {"red": 4, "green": 4}, "val": {"red": 2, "green": 2}}, size=16)
+    assert cli(FIT.replace(" --data.val_size 0.25", "")).code == 0
+    folders({".": {"red": 5, "green": 3}}, name="others", size=20)
+    line = "--ckpt_path last --data.root others"
+    result = cli(f"fit {line} --trainer.max_epochs 2")
+    assert result.code == 2
+    assert "no images for validation" in result.err
+    assert "val: 8 images" in cli(f"validate {line}").out
+
+
 def test_a_class_that_the_checkpoint_does_not_know_is_named(trained, folders, cli):
     folders({"test": {"red": 3, "purple": 1}}, name="others", size=16)
     result = cli("test --ckpt_path last --data.root others")

@@ -4,6 +4,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,18 +72,16 @@ class ImageTableDataModule(FileDataModule):
             if split is None:
                 left_out.append(LeftOut(str(self.table.parent / row.path), f"lines of the split {row.split!r}"))
                 continue
-            path = self._find(row.path)
+            path, label = self._find(row.path), class_name(row.label)
             if (file_id := identify(path)) is None:
                 missing.append(row)
                 continue
-            place = f"{self._name} line {row.line}"
-            key = os.path.normpath(row.path.replace("\\", "/"))
-            entry = Entry(Path(path), class_name(row.label), key, place, file_id)
-            if (split, class_name(row.label), file_id) in listed:
+            if (split, label, file_id) in listed:
                 left_out.append(LeftOut(path, "lines that list an image again"))
                 continue
-            listed.add((split, class_name(row.label), file_id))
-            splits[split].append(entry)
+            listed.add((split, label, file_id))
+            key = os.path.normpath(row.path.replace("\\", "/"))
+            splits[split].append(Entry(Path(path), label, key, f"{self._name} line {row.line}", file_id))
         if missing:
             named = [f"line {row.line} names {printable(row.path)}" for row in missing]
             raise UserError(
@@ -91,7 +90,7 @@ class ImageTableDataModule(FileDataModule):
         found = {split: entries for split, entries in splits.items() if entries}
         return Listing(found, left_out, whole=not has_splits and self.splits is None)
 
-    @property
+    @cached_property
     def _name(self) -> str:
         return printable(str(self.table))
 
@@ -162,27 +161,31 @@ class ImageTableDataModule(FileDataModule):
         paths = [os.path.join(self.table.parent, form) for form in dict.fromkeys(forms)]
         return next((path for path in paths if len(paths) == 1 or os.path.exists(path)), paths[0])
 
+    @cached_property
+    def _words(self) -> dict[str, str]:
+        """The words of the option ``splits`` in lower case, each with its split."""
+        return {word.strip().lower(): split for split, word in (self.splits or {}).items()}
+
     def _split(self, row: _Row) -> str | None:
         """The split of a row; None for a split that the option ``splits`` does not name."""
         if self.splits is None:
             return split_of(row.split) if row.split else "train"
-        words = {word.strip().lower(): split for split, word in self.splits.items()}
-        unnamed = words.get(_REST, "train" if "train" in self.splits and not row.split else None)
-        return words.get(row.split.lower(), unnamed)
+        unnamed = self._words.get(_REST, "train" if "train" in self.splits and not row.split else None)
+        return self._words.get(row.split.lower(), unnamed)
 
     def _check_splits(self, rows: Sequence[_Row], has_column: bool) -> None:
         """Refuse words in the column split that stand for no split, and words of the option that no row has."""
         words = sorted({printable(row.split) for row in rows if row.split})
         if self.splits is not None:
-            named = [word for word in self.splits.values() if word != _REST]
-            if len({word.lower() for word in named}) < len(named):
+            named = self._words.keys() - {_REST}
+            if len(self._words) < len(self.splits):
                 raise UserError("splits has one word for two splits: give each its own in --data.splits")
             if named and not has_column:
                 raise UserError(
                     f"{self._name} has no column 'split' for --data.splits: add one, or leave the option out"
                 )
-            absent = [word for word in named if word.lower() not in {word.lower() for word in words}]
-            if absent:
+            absent = sorted(named - {word.lower() for word in words})
+            if absent and (self.classes is None or len(absent) == len(named)):  # one split is enough to evaluate
                 raise UserError(
                     f"{self._name} has no line of the split {absent[0]!r}: use {', '.join(words[:10])} in --data.splits"
                 )

@@ -157,7 +157,7 @@ def exif_block(orientation=6, resolution_unit=7, entries=2):
 def test_odd_exif_costs_no_image(tmp_path, exif, is_turned):
     left_red_right_blue((40, 20)).save(tmp_path / "x.jpg", exif=exif, quality=95)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Pillow, about the EXIF
+        warnings.simplefilter("ignore")  # Pillow warns about the EXIF
         image = read_image(tmp_path / "x.jpg")
         assert check_image(tmp_path / "x.jpg") == tuple(image.shape[1:])
     assert image.shape == ((3, 40, 20) if is_turned else (3, 20, 40))

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
-from lit_vision.data.transforms import per_channel
+from lit_vision.data.hold_out import proportional
 from lit_vision.utils.faults import explain, is_own_fault
 
 
@@ -46,10 +46,9 @@ def test_a_full_disk_and_memory():
 
 
 def test_a_fault_of_ours_is_one():
-    error = caught(lambda: Path(per_channel(0.5)))
-    assert explain(caught(lambda: per_channel())) is None
-    assert not is_own_fault(error)
-    assert is_own_fault(caught(lambda: explain(None)))
+    error = caught(lambda: proportional(1, None))
+    assert explain(error) is None
+    assert is_own_fault(error)
 
 
 def test_a_fault_of_the_users_code_is_theirs(tmp_path, monkeypatch):

@@ -288,6 +288,12 @@ def test_splits_that_cannot_be_meant(write, splits, culprit):
     assert culprit in refusal(write(f"path,label,split\n{rows}"), splits=splits)
 
 
+def test_one_of_the_named_splits_is_enough_to_evaluate(write):
+    root = write("path,label,split\npics/red/0.png,red,te\n")
+    data = ImageTableDataModule(root, splits={"train": "tr", "test": "te"}, classes=["blue", "red"])
+    assert data.split_names == ["test"]
+
+
 def test_splits_without_a_column_for_them(write):
     assert "no column 'split'" in refusal(write(f"path,label\n{ROWS}"), splits={"train": "a", "val": "b"})
 
