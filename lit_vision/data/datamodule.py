@@ -11,7 +11,8 @@ from typing_extensions import override
 
 from lit_vision.data.batch import Batch, FeatureBatch, LabelledImages
 from lit_vision.data.decoding import Resize
-from lit_vision.data.loader import BatchLoader
+from lit_vision.data.fingerprint import TrainingFingerprints
+from lit_vision.data.loader import BatchLoader, evaluation_batch_size
 from lit_vision.data.splits import HoldOut, ImageSource, describe, keep_in_memory, load_splits
 from lit_vision.data.transforms import (
     Augmentation,
@@ -26,8 +27,6 @@ from lit_vision.errors import UserError, check_at_least
 from lit_vision.utils.lightning_compat import global_seed
 from lit_vision.utils.log import log_info
 from lit_vision.utils.memory import fits_on_gpu, memory_budget
-
-_EVAL_VALUES = 2**21  # float32 values of an evaluation batch: 8 MB fit into caches, and are as fast as more
 
 
 class ImageDataModule(LightningDataModule, ImageSource):
@@ -100,6 +99,7 @@ class ImageDataModule(LightningDataModule, ImageSource):
         self._image_size = image_size
         self.given_seed = seed
         self._splits: dict[str, LabelledImages] = {}
+        self._fingerprints = TrainingFingerprints()
         self._normalize = Normalization(self.mean, self.std)
 
     # Questions from other modules
@@ -164,17 +164,20 @@ class ImageDataModule(LightningDataModule, ImageSource):
         missing = {split: images for split, images in found.items() if split not in self._splits}
         log_info(describe(missing, self))
         self._splits |= {split: self._keep_in_memory(images, split) for split, images in missing.items()}
+        if "train" in missing:
+            self._fingerprints.take(self._splits["train"], f"{self.resize} {self.image_size}")
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        """Return the choice of held-out images, for the checkpoint."""
-        return self.hold_out.state_dict()
+        """Return the choice of held-out images and the fingerprint of the training images, for the checkpoint."""
+        return {**self.hold_out.state_dict(), "fingerprint": self._fingerprints.now}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Hold out what the run of a checkpoint holds out."""
         before = self.hold_out.state_dict()
         self.hold_out.load_state_dict(state_dict)
+        self._fingerprints.load(state_dict.get("fingerprint"))
         if "val" in self._splits and self.hold_out.state_dict() != before:  # from Python, the Trainer calls setup first
             stage = "fit" if "train" in self._splits else "validate"
             self._splits.clear()
@@ -202,15 +205,11 @@ class ImageDataModule(LightningDataModule, ImageSource):
     @override
     def val_dataloader(self) -> BatchLoader:
         """Make the loader of validation batches, in a fixed order and large enough for fast evaluation."""
-        return self._loader("val", self._eval_batch_size)
+        return self._loader("val", evaluation_batch_size(self.batch_size, self.image_size))
 
     @override
     def test_dataloader(self) -> BatchLoader:
-        return self._loader("test", self._eval_batch_size)
-
-    @property
-    def _eval_batch_size(self) -> int:
-        return max(self.batch_size, _EVAL_VALUES // (3 * self.image_size**2))
+        return self._loader("test", evaluation_batch_size(self.batch_size, self.image_size))
 
     @override
     def transfer_batch_to_device(

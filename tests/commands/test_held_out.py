@@ -144,3 +144,26 @@ def test_a_trainer_from_python_holds_out_the_same_images(trained):
         Image.new("RGB", (16, 16), (number, 7, 7)).save(root / "green" / f"new {number}.png")
     trainer.fit(model, data, ckpt_path=LAST, weights_only=True)
     assert data.state_dict()["thresholds"] == state["thresholds"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda: Path("images/train/red/0.png").unlink(), "5 instead of 6"),
+        (lambda: Path("images/train/red/0.png").rename("images/train/red/new.png"), "other names"),
+        (lambda: Image.new("RGB", (16, 16)).save("images/train/red/0.png"), "other content"),
+        (lambda: Path("images/train/red").rename("images/train/x"), "other content"),
+    ],
+)
+def test_a_run_that_goes_on_with_other_images_says_so(folders, cli, change, words):
+    folders({"train": {"red": 3, "green": 3}, "val": {"red": 2, "green": 2}}, size=16)
+    assert cli(FIT.replace(" --data.val_size 0.25", "")).code == 0
+    line = "fit --ckpt_path last --trainer.max_epochs"
+    assert "training images are not" not in cli(f"{line} 2").out
+    change()
+    if Path("images/train/x").is_dir():  # the labels are swapped
+        Path("images/train/green").rename("images/train/red")
+        Path("images/train/x").rename("images/train/green")
+    result = cli(f"{line} 3")
+    assert result.code == 0, result.err
+    assert result.out.count(f"the training images are not those of the checkpoint: {words}") == 1
