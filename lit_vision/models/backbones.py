@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from lit_vision.errors import UserError
-from lit_vision.models.checkpoint import read_weights
 from lit_vision.models.modules import first_line
+from lit_vision.models.weights_file import WeightsFile, read_weights
 
 
 class Backbone(NamedTuple):
@@ -39,6 +39,8 @@ def make_backbone(arch: str) -> Backbone:
     name, head = _last_layer(network)
     assert isinstance(head, nn.Linear)
     _replace(network, name, nn.Identity())
+    if isinstance(network, models.GoogLeNet | models.Inception3):
+        network.transform_input = True  # their pretrained weights expect it
     return Backbone(network, name, head.in_features)
 
 
@@ -73,7 +75,12 @@ def check_arch(arch: str, image_size: int) -> None:
         raise UserError(f"the last Linear layer of {arch} does not give its logits: choose another --model.arch")
 
 
-def read_backbone_weights(arch: str, weights: str | Path) -> Mapping[str, Tensor]:
+def auxiliary_state(backbone: nn.Module) -> dict[str, Tensor]:
+    """The weights of the auxiliary classifiers of GoogLeNet and Inception, which take no part in evaluation."""
+    return {name: tensor for name, tensor in backbone.state_dict().items() if name.lower().startswith("aux")}
+
+
+def read_backbone_weights(arch: str, weights: str | Path) -> WeightsFile:
     """Read the weights of a whole network, including its last layer.
 
     Args:
@@ -85,7 +92,7 @@ def read_backbone_weights(arch: str, weights: str | Path) -> Mapping[str, Tensor
     """
     names = [*models.get_model_weights(arch).__members__]
     if weights in names:
-        return _download(arch, str(weights))
+        return WeightsFile(weights, dict(_download(arch, str(weights))), {})
     if Path(weights).is_file():
         return read_weights(weights)
     raise UserError(

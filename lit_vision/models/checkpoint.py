@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_vision.errors import UserError
+from lit_vision.models.modules import InputSpec
 
 N = TypeVar("N", bound=nn.Module)
 T = TypeVar("T")
@@ -21,23 +22,22 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing or broken, holds more than tensors and plain values, or is not a checkpoint.
     """
-    checkpoint = _read(path, "checkpoint")
+    checkpoint = read_dictionary(path, "checkpoint")
     if "state_dict" not in checkpoint or "hyper_parameters" not in checkpoint:
         raise UserError(f"{path} is not a checkpoint of a run: use --model.weights {path} if it is a weights file")
     return checkpoint
 
 
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Read a state_dict, from a file of its own or from a checkpoint, with tensors on the CPU.
+def read_dictionary(path: str | Path, kind: str) -> dict[str, Any]:
+    """Read a file that torch.save wrote, without running code, with tensors on the CPU.
+
+    Args:
+        path: the file.
+        kind: what it should be, for errors.
 
     Raises:
-        UserError: the file is missing or broken, or holds more than tensors and plain values.
+        UserError: the file is missing or broken, holds more than tensors and plain values, or is not a dictionary.
     """
-    content = _read(path, "weights file")
-    return content.get("state_dict", content)
-
-
-def _read(path: str | Path, kind: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise UserError(f"there is no {kind} {path}: check the path")
     try:
@@ -80,12 +80,12 @@ def check_state_dict(network: nn.Module, state: Mapping[str, Tensor], path: str 
 
 
 def check_resumable(
-    network: nn.Module, class_names: list[str], checkpoint: Mapping[str, Any], path: str | Path
+    network: nn.Module, class_names: list[str], spec: InputSpec, checkpoint: Mapping[str, Any], path: str | Path
 ) -> None:
-    """Check that a checkpoint is of this network and these classes.
+    """Check that a checkpoint is of this network, these classes, and images that are normalised in this way.
 
     Raises:
-        UserError: the network or the classes of the checkpoint are different.
+        UserError: something is different.
     """
     check_state_dict(network, checkpoint["state_dict"], path)
     names = list(checkpoint["hyper_parameters"].get("class_names", class_names))
@@ -94,6 +94,13 @@ def check_resumable(
             f"{path} knows the classes {', '.join(names)}, but the data has {', '.join(class_names)}: "
             "use the data that it was trained on"
         )
+    for name, ours in (("mean", spec.mean), ("std", spec.std)):
+        theirs = checkpoint["hyper_parameters"].get(name)
+        if theirs is not None and tuple(theirs) != tuple(ours):
+            raise UserError(
+                f"{path} was trained with {name} {list(theirs)}, but --data.{name} is {list(ours)}: use what it was "
+                "trained with"
+            )
 
 
 def load_model(path: str | Path, base: type[nn.Module], wanted: type[N], options: Mapping[str, Any]) -> N:

@@ -18,6 +18,7 @@ from lit_vision.models.epoch_metrics import EpochMetrics, Stage
 from lit_vision.models.modules import InputSpec, check_crop_size
 from lit_vision.models.sgd import SGDModule
 from lit_vision.models.tta import mean_over_views
+from lit_vision.models.weights_file import last_linear, read_weights
 from lit_vision.optim import Schedule
 from lit_vision.utils.lightning_compat import FastHookNames
 
@@ -118,13 +119,21 @@ class Classifier(FastHookNames, SGDModule, EpochMetrics, ABC):
     def load_weights(self, weights: str | Path) -> None:
         """Load a state_dict from a file, such as the notebooks save, or from a checkpoint.
 
+        If a checkpoint is of other classes, the last Linear layer keeps its new weights.
+
         Raises:
             UserError: the file is missing, broken, or of another network.
         """
-        state = checkpoints.read_weights(weights)
+        found = read_weights(weights)
+        state, head = found.state, last_linear(self)
+        found.tell_other_input(self.input_spec)
+        if (is_other := found.has_other_classes(self.class_names)) and head is not None:
+            found.tell_other_classes(self.class_names)
+            own = {name: tensor for name, tensor in self.state_dict().items() if name.startswith(f"{head}.")}
+            state = {**state, **own}
         checkpoints.check_state_dict(self, state, weights)
         self.load_state_dict(state)
-        self.trained = True
+        self.trained = not is_other
 
     def export_state_dict(self) -> dict[str, Tensor]:
         """Weights under the names that the network's layers have without this project."""
@@ -193,7 +202,8 @@ class Classifier(FastHookNames, SGDModule, EpochMetrics, ABC):
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoints.check_resumable(self, self.class_names, checkpoint, self.trainer.ckpt_path or "the checkpoint")
+        path = self.trainer.ckpt_path or "the checkpoint"
+        checkpoints.check_resumable(self, self.class_names, self.input_spec, checkpoint, path)
         super().on_load_checkpoint(checkpoint)
 
     @classmethod

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from lit_vision.data.batch import Batch, FeatureBatch
-from lit_vision.models.backbones import check_arch, make_backbone, read_backbone_weights
+from lit_vision.models.backbones import auxiliary_state, check_arch, make_backbone, read_backbone_weights
 from lit_vision.models.checkpoint import check_state_dict
 from lit_vision.models.classifier import Classifier
 from lit_vision.models.epoch_metrics import Stage
@@ -28,7 +28,8 @@ class TransferClassifier(Classifier):
         arch: Name of a torchvision classification network whose last layer is Linear, such as resnet18 or mobilenet_v2.
         weights: Weights of the backbone: DEFAULT or another of torchvision's names, which torchvision downloads and
             checks; a file with a state_dict of the network, or a checkpoint; or null for random weights. If the last
-            layer in the file has an output for each class, as in the notebook's files, fc starts from it.
+            layer in the file has an output for each class, as in the notebook's files, fc starts from it, unless the
+            file is a checkpoint of other classes.
         cache_features: Compute the features of each image once a run instead of in every epoch.
         image_size: Side of the input images in pixels; set from the data by the command line.
         kwargs: options of :class:`Classifier`.
@@ -92,18 +93,30 @@ class TransferClassifier(Classifier):
             UserError: ``weights`` is neither a name nor a file, the download failed, or the file is broken or of
                 another network.
         """
-        state = read_backbone_weights(self.arch, weights)
-        if state.keys() == self.state_dict().keys():  # the names of a checkpoint of this class
-            super().load_weights(weights)
-            return
-        prefix = f"{self.head_name}."
-        head = {name: state[prefix + name] for name in ("weight", "bias") if prefix + name in state}
-        body = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
+        found = read_backbone_weights(self.arch, weights)
+        found.tell_other_input(self.input_spec)
+        body, head = self._split(found.state)
         check_state_dict(self.backbone, body, weights)
         self.backbone.load_state_dict(body)
-        if {name: tensor.shape for name, tensor in head.items()} == {n: p.shape for n, p in self.fc.named_parameters()}:
+        if found.has_other_classes(self.class_names):
+            found.tell_other_classes(self.class_names)
+        elif {name: tensor.shape for name, tensor in head.items()} == {
+            n: p.shape for n, p in self.fc.named_parameters()
+        }:
             self.fc.load_state_dict(head)
             self.trained = True
+
+    def _split(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Split weights under this class's names or torchvision's into those of the backbone and of the last layer.
+
+        Auxiliary classifiers, which only torchvision's training uses, may be missing.
+        """
+        ours = any(name.startswith("backbone.") for name in state)
+        prefix = "fc." if ours else f"{self.head_name}."
+        head = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+        rest = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
+        body = {name.removeprefix("backbone."): tensor for name, tensor in rest.items()} if ours else rest
+        return {**auxiliary_state(self.backbone), **body}, head
 
     # The feature cache
 
