@@ -12,7 +12,13 @@ from typing_extensions import override
 from lit_vision.callbacks.signals import SignalWatch
 from lit_vision.errors import TrainingInterrupted, UserError
 from lit_vision.runs import LAST
-from lit_vision.utils.lightning_compat import CachedStateKey, count_interrupted_epochs_once
+from lit_vision.utils.lightning_compat import (
+    CachedStateKey,
+    EndOfFit,
+    count_interrupted_epochs_once,
+    may_stop_early,
+    schedule_accumulation,
+)
 
 _SAVE_INTERVAL = 1.0  # seconds
 _AGREE_EVERY = 10  # steps between two points where ranks agree on stopping and saving
@@ -25,7 +31,9 @@ class BestAndLast(CachedStateKey, ModelCheckpoint):
 
     On Ctrl-C or SIGTERM the run finishes its step, writes last.ckpt and stops. A signal during the last step of an
     epoch, or the validation after it, takes effect at the end of the epoch. Ranks agree on stopping every ten steps. A
-    second signal stops the process at once.
+    second signal stops the process at once. If the time of the run is up, or another callback sets
+    ``Trainer.should_stop`` after a step, the run ends in the same way but without an error; Lightning would count the
+    epoch as finished.
 
     A model that does not log val/acc has no best.ckpt.
 
@@ -47,12 +55,18 @@ class BestAndLast(CachedStateKey, ModelCheckpoint):
         self.every_n_minutes = every_n_minutes
         self._signals = SignalWatch()
         self._stopping = 0  # the signal that all ranks stop for at the start of the next epoch
+        self._ending = False  # a callback has asked for the end of the run
+        self._accumulated = 1  # batches per step
         self._step = 0  # the newest optimizer step
         self._agreed_step = 0  # the step at which ranks last compared their signals
         self._saved_at = float("-inf")
         self._saved_step = 0
         self._saved = False  # this run has written a last.ckpt
         self._saved_within_epoch = False  # the newest last.ckpt is from within an epoch
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "accumulate_grad_batches": self._accumulated}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -73,7 +87,9 @@ class BestAndLast(CachedStateKey, ModelCheckpoint):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        self._stopping = 0
+        self._stopping, self._ending = 0, False
+        schedule_accumulation(trainer)
+        self._accumulated = trainer.accumulate_grad_batches
         self._step = self._agreed_step = self._saved_step = trainer.global_step
         self._saved_at = time.monotonic()
         self.last_model_path = str(trainer.ckpt_path or "")  # a resumed run can go back to it until it saves
@@ -85,11 +101,16 @@ class BestAndLast(CachedStateKey, ModelCheckpoint):
     ) -> None:
         """Save if last.ckpt is due, and stop here, between two steps, if asked to."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if trainer.should_stop and may_stop_early(trainer):
+            self._ending, trainer.should_stop = True, False  # it ends below, or after the epoch or the validation
         if trainer.global_step == self._step:  # gradients are being accumulated, and checkpoints do not hold them
             return
         self._step = trainer.global_step
         if _ends_epoch_or_is_validated(trainer, batch_idx):
             return
+        if self._ending:
+            self._save_last(trainer)
+            raise EndOfFit
         if trainer.world_size > 1:
             if self._step - self._agreed_step < _AGREE_EVERY:
                 return
@@ -105,8 +126,11 @@ class BestAndLast(CachedStateKey, ModelCheckpoint):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop here if asked to by the end of the previous epoch, whose metrics are logged by now."""
         super().on_train_epoch_start(trainer, pl_module)
+        self._accumulated = trainer.accumulate_grad_batches
         if self._stopping:
             raise TrainingInterrupted(self._stopping)
+        if self._ending:
+            raise EndOfFit
 
     def _is_due(self, trainer: Trainer) -> bool:
         every = self.every_n_steps
@@ -132,7 +156,8 @@ class BestAndLast(CachedStateKey, ModelCheckpoint):
         self._stopping = self._signals.agreed(trainer)
         first = not self._saved or self._saved_within_epoch
         waited = first or time.monotonic() - self._saved_at >= _SAVE_INTERVAL
-        due = ends or trainer.should_stop or bool(self._stopping) or self._is_due(trainer) or waited
+        stops = trainer.should_stop or self._ending or bool(self._stopping)
+        due = ends or stops or self._is_due(trainer) or waited
         if trainer.strategy.broadcast(due):
             self._save_last(trainer)
 
@@ -147,7 +172,7 @@ class BestAndLast(CachedStateKey, ModelCheckpoint):
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore the signal handlers; a run that was asked to stop during the last validation counts as stopped."""
+        """Count a run that was asked to stop during the last validation as stopped."""
         super().on_train_end(trainer, pl_module)
         self._signals.stop()
         if signum := self._signals.agreed(trainer):
@@ -156,6 +181,12 @@ class BestAndLast(CachedStateKey, ModelCheckpoint):
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         super().on_exception(trainer, pl_module, exception)
+        self._signals.stop()
+
+    @override
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Restore the signal handlers, if the end of the run has not done so."""
+        super().teardown(trainer, pl_module, stage)
         self._signals.stop()
 
 

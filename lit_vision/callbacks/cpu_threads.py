@@ -61,6 +61,12 @@ class OneThreadForSmallBatches(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         _use(self._all)
 
+    @override
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Use all threads again after a run that ended in the middle of an epoch."""
+        if stage == "fit":
+            _use(self._all)
+
 
 def _values(batch: object) -> Tensor | None:
     """Return the network's input in a batch, or None if it is not a Batch or FeatureBatch."""

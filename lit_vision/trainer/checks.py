@@ -10,8 +10,10 @@ from lightning.pytorch.callbacks import (
     BatchSizeFinder,
     Callback,
     EarlyStopping,
+    GradientAccumulationScheduler,
     LearningRateFinder,
     ModelCheckpoint,
+    ModelPruning,
     StochasticWeightAveraging,
     Timer,
 )
@@ -53,7 +55,7 @@ def check_run(
     _check_monitors(trainer, model, callbacks)
     if checkpoint is not None:
         _check_progress(trainer, checkpoint, path)
-        _check_states(callbacks, checkpoint, path)
+        _check_states(trainer, callbacks, checkpoint, path)
 
 
 def _check_monitors(trainer: Trainer, model: LightningModule, callbacks: list[Callback]) -> None:
@@ -83,9 +85,12 @@ def _check_progress(trainer: Trainer, checkpoint: Mapping[str, Any], path: Path 
         log_info(message)
 
 
-def _check_states(callbacks: list[Callback], checkpoint: Mapping[str, Any], path: Path | None) -> None:
+def _check_states(
+    trainer: Trainer, callbacks: list[Callback], checkpoint: Mapping[str, Any], path: Path | None
+) -> None:
     """Refuse what the saved states of callbacks do not allow."""
     states = checkpoint.get("callbacks", {})
+    _check_accumulation(trainer, checkpoint, path)
     for callback in callbacks:
         state = states.get(callback.state_key, {})
         if isinstance(callback, EarlyStopping) and state.get("stopping_reason"):
@@ -99,10 +104,25 @@ def _check_states(callbacks: list[Callback], checkpoint: Mapping[str, Any], path
                 raise UserError(
                     f"{path} has used {elapsed:.0f} of {limit:.0f} seconds: raise --trainer.max_time to go on"
                 )
-        if isinstance(callback, BaseFinetuning):
+        if isinstance(callback, BaseFinetuning | ModelPruning):
             raise UserError(
-                f"{type(callback).__name__} cannot be resumed, since no checkpoint says which layers were trained: "
-                "start a new run"
+                f"{type(callback).__name__} cannot be resumed, since no checkpoint says what it has done to the "
+                "network: start a new run"
+            )
+
+
+def _check_accumulation(trainer: Trainer, checkpoint: Mapping[str, Any], path: Path | None) -> None:
+    """Refuse to change the batches per step in the middle of an epoch, whose steps would be counted wrongly."""
+    batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    if batches["is_last_batch"] or not batches["current"]["processed"]:
+        return
+    for state in checkpoint.get("callbacks", {}).values():
+        then = state.get("accumulate_grad_batches") if isinstance(state, dict) else None
+        scheduled = any(isinstance(found, GradientAccumulationScheduler) for found in trainer.callbacks)  # type: ignore[attr-defined]
+        if then is not None and then != trainer.accumulate_grad_batches and not scheduled:
+            raise UserError(
+                f"{path} is from the middle of an epoch with accumulate_grad_batches {then}, which cannot continue "
+                f"with {trainer.accumulate_grad_batches}: set --trainer.accumulate_grad_batches {then}"
             )
 
 
@@ -115,16 +135,19 @@ def _seconds(timer: Timer) -> float | None:
 def reason_of_end(trainer: Trainer) -> str | None:
     """Say why a run ended before its last epoch; None if it did not."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    epoch = f"after epoch {trainer.current_epoch}"
+    where = f"after epoch {trainer.current_epoch}"
+    batches = trainer.fit_loop.epoch_loop.batch_progress
+    if batches.current.ready and not batches.is_last_batch:
+        where = f"in epoch {trainer.current_epoch + 1}, after step {trainer.global_step}"
     for callback in callbacks:
         if isinstance(callback, EarlyStopping) and callback.stopping_reason.value:
             if callback.stopping_reason.name == "PATIENCE_EXHAUSTED":
-                return f"{epoch}: {callback.monitor} did not improve in {callback.patience} validations"
-            return f"{epoch}: {' '.join(str(callback.stopping_reason_message).split())}"
+                return f"{where}: {callback.monitor} did not improve in {callback.patience} validations"
+            return f"{where}: {' '.join(str(callback.stopping_reason_message).split())}"
         if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None and left <= 0:
-            return f"{epoch}: the time of --trainer.max_time is up"
+            return f"{where}: the time of --trainer.max_time is up"
     if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
         return f"after step {trainer.global_step}, as --trainer.max_steps asks"
     if trainer.max_epochs is not None and 0 <= trainer.current_epoch < trainer.max_epochs:
-        return f"{epoch}: a callback asked for it"
+        return f"{where}: a callback asked for it"
     return None

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, GradientAccumulationScheduler
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.utilities.exceptions import _TunerExitException
 from typing_extensions import override
 
 
@@ -55,6 +56,28 @@ def count_interrupted_epochs_once(trainer: Trainer) -> None:
     (``_FitLoop.reset``, ``_iteration_based_training``).
     """
     trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+
+
+class EndOfFit(_TunerExitException):
+    """Raised in a hook, it ends ``Trainer.fit`` at once and without an error, as Lightning's tuners do.
+
+    ``Trainer.should_stop`` would count the epoch as finished, and validate in its middle.
+    """
+
+
+def may_stop_early(trainer: Trainer) -> bool:
+    """Whether a run has the epochs and steps that it must have at least."""
+    return trainer.fit_loop._can_stop_early
+
+
+def schedule_accumulation(trainer: Trainer) -> None:
+    """Let a GradientAccumulationScheduler set the factor of an epoch that a checkpoint resumes.
+
+    It does so when an epoch starts, and Lightning calls no hook at the start of a resumed one.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # declared nowhere
+        if isinstance(callback, GradientAccumulationScheduler):
+            callback.on_train_epoch_start(trainer)
 
 
 def kill_other_processes(trainer: Trainer) -> None:
