@@ -1,13 +1,14 @@
-"""The files of a run, in lightning_logs/NAME/version_N: config.yaml, metrics.csv, checkpoints/ and more."""
+"""The files of a run: config.yaml, metrics.csv, checkpoints/ and more, and where the folder of a run is.
+
+That is lightning_logs/NAME/version_N, or the folder of the user's own logger. Runs outside lightning_logs are listed in
+lightning_logs/NAME/elsewhere.txt, so that best and last find them too.
+"""
 
 import glob
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lit_vision.errors import UserError
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer  # its import takes seconds
 
 LOGS = "lightning_logs"
 CONFIG = "config.yaml"
@@ -17,6 +18,7 @@ METRICS = "metrics.csv"
 CURVES = "curves.png"
 REPORT = "report"
 LR_FIND = "lr_find.png"
+ELSEWHERE = "elsewhere.txt"
 
 
 def logs_folder(default_root_dir: str | Path | None) -> Path:
@@ -39,8 +41,7 @@ def find_checkpoint(which: str, logs: Path, name: str | None = None) -> Path:
         if not Path(which).is_file():
             raise UserError(f"there is no checkpoint {which}: set --ckpt_path to a file, best or last")
         return Path(which)
-    pattern = glob.escape(name) if name else "*"
-    newest = max(logs.glob(f"{pattern}/version_*/{CHECKPOINTS}/{LAST}"), key=_time, default=None)
+    newest = max(_last_checkpoints(logs, name), key=_time, default=None)
     if newest is None:
         runs = f"{logs}/{name}" if name else logs
         raise UserError(f"no run in {runs} has a checkpoint: train first, or set --ckpt_path to a file")
@@ -50,21 +51,67 @@ def find_checkpoint(which: str, logs: Path, name: str | None = None) -> Path:
     return checkpoint
 
 
+def _last_checkpoints(logs: Path, name: str | None) -> Iterator[Path]:
+    pattern = glob.escape(name) if name else "*"
+    yield from logs.glob(f"{pattern}/version_*/{CHECKPOINTS}/{LAST}")
+    for index in logs.glob(f"{pattern}/{ELSEWHERE}"):
+        for line in index.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+            if (checkpoint := logs.parent / line / CHECKPOINTS / LAST).is_file():
+                yield checkpoint
+
+
 def _time(path: Path) -> tuple[float, str]:
     return path.stat().st_mtime, str(path)
 
 
+def new_run_folder(runs: Path) -> Path:
+    """Make the folder of a new run, with the next number; commands that start together get one each.
+
+    Args:
+        runs: the folder of all runs of one name.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    taken = [path.name.removeprefix("version_") for path in runs.glob("version_*")]
+    number = max((int(digits) for digits in taken if digits.isdecimal()), default=-1) + 1
+    while True:
+        try:
+            (runs / f"version_{number}").mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return runs / f"version_{number}"
+
+
+def note_elsewhere(folder: Path, name: str) -> None:
+    """List a run outside lightning_logs there, for :func:`find_checkpoint`.
+
+    Args:
+        folder: the run's folder.
+        name: the run's name.
+
+    Raises:
+        OSError: lightning_logs cannot be written to.
+    """
+    logs = logs_folder(None).absolute()
+    folder = folder.absolute()
+    if folder.parent.parent == logs:
+        return
+    line = str(folder.relative_to(logs.parent) if folder.is_relative_to(logs.parent) else folder)
+    index = logs / name / ELSEWHERE
+    listed = index.read_text(encoding="utf-8", errors="surrogateescape") if index.is_file() else ""
+    if line not in listed.splitlines():
+        index.parent.mkdir(parents=True, exist_ok=True)
+        with index.open("a", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(f"{line}\n")
+
+
 def run_of(checkpoint: Path) -> Path | None:
-    """The folder of the run that a checkpoint belongs to; None if the checkpoint was moved out of its run."""
-    folder = checkpoint.absolute().parent
-    run = folder.parent
-    if folder.name != CHECKPOINTS or not (run / CONFIG).is_file():
-        return None
-    return run.relative_to(Path.cwd()) if run.is_relative_to(Path.cwd()) else run
+    """The folder of the run that a checkpoint belongs to; None if the checkpoint was moved out of its run.
 
-
-def run_folder(trainer: "Trainer") -> Path | None:
-    """The folder for the files of the trainer's run; None on all ranks but the first, or if no logger writes files."""
-    if trainer.is_global_zero and trainer.loggers and (folder := trainer.loggers[0].log_dir):
-        return Path(folder)
+    A checkpoint may be deeper in ``checkpoints``: a metric in its name, such as val/acc, makes a folder.
+    """
+    for folder in checkpoint.absolute().parents:
+        run = folder.parent
+        if folder.name == CHECKPOINTS and (run / CONFIG).is_file():
+            return run.relative_to(Path.cwd()) if run.is_relative_to(Path.cwd()) else run
     return None

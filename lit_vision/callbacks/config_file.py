@@ -3,7 +3,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from typing_extensions import override
 
-from lit_vision.runs import CONFIG, run_folder
+from lit_vision.callbacks.run_folder import run_folder
+from lit_vision.runs import CONFIG
 from lit_vision.utils.files import atomic_write
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, Logger
 from typing_extensions import override
 
+from lit_vision.callbacks.run_folder import run_folder
 from lit_vision.models.classifier import Classifier
 from lit_vision.plots import plot_curves
-from lit_vision.runs import CURVES, METRICS, run_folder
+from lit_vision.runs import CURVES, METRICS
 from lit_vision.utils.files import atomic_write
 
 Row = dict[str, float]
@@ -88,13 +89,9 @@ class EpochLog(Callback):
         count = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         self.rows.append({**count, **train_metrics, **self._val_metrics, **measured, "time/epoch": seconds})
         print_line(trainer, _line(self.rows[-1], trainer.max_epochs))
-        own_table = any(isinstance(logger, CSVLogger) for logger in trainer.loggers)  # it writes to the same file
-        if (folder := run_folder(trainer)) and not own_table:
+        folder = run_folder(trainer)
+        if folder and not any(_writes_table(logger, folder) for logger in trainer.loggers):
             _write_csv(self.rows, folder / METRICS)
-
-    @override
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._draw(trainer)
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -102,9 +99,20 @@ class EpochLog(Callback):
         with suppress(OSError):  # the exception may be a full disk
             self._draw(trainer)
 
+    @override
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Draw the curves of a run that has ended, be it in the middle of an epoch."""
+        if stage == "fit":
+            self._draw(trainer)
+
     def _draw(self, trainer: Trainer) -> None:
         if self.rows and (folder := run_folder(trainer)):
             plot_curves(self.rows, folder / CURVES, title="/".join(folder.parts[-2:]))
+
+
+def _writes_table(logger: Logger, folder: Path) -> bool:
+    """Whether a logger writes metrics.csv there itself."""
+    return isinstance(logger, CSVLogger) and Path(logger.log_dir) == folder
 
 
 def learning_rate(trainer: Trainer) -> float | None:

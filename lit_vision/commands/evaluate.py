@@ -1,4 +1,5 @@
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -6,14 +7,17 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 from typing_extensions import override
 
-from lit_vision.callbacks import TestReport
+from lit_vision.callbacks import RunFolder, RunLogger, TestReport
 from lit_vision.commands import COMMANDS
 from lit_vision.errors import UserError
+from lit_vision.models.weights_file import is_checkpoint
 from lit_vision.parsing.help import wants_help
 from lit_vision.parsing.vision_cli import VisionCLI
 from lit_vision.runs import REPORT, run_of
-from lit_vision.trainer.factory import as_list, make_evaluation_trainer, run_logger
-from lit_vision.utils.files import ensure_writable
+from lit_vision.trainer.factory import as_list, make_evaluation_trainer
+from lit_vision.trainer.loggers import continue_tables, continue_versions
+from lit_vision.utils.files import ensure_writable, keep_as_it_was
+from lit_vision.utils.log import log_info
 
 
 class EvaluationCLI(VisionCLI):
@@ -30,6 +34,9 @@ class EvaluationCLI(VisionCLI):
 
     @override
     def before_instantiate_classes(self) -> None:
+        weights = self.config.model.init_args.get("weights")
+        if self.config.ckpt_path is None and weights and Path(weights).is_file() and is_checkpoint(weights):
+            self.config.ckpt_path = str(weights)  # so that its classes and its input are checked
         super().before_instantiate_classes()
         if self.checkpoint is None:
             self.weights = self.config.model.init_args.get("weights")
@@ -44,6 +51,9 @@ class EvaluationCLI(VisionCLI):
             classes = len(self.model.class_names)
             missing = f"{self.weights} has no head for these {classes} classes"
             raise UserError(f"{missing}: set --ckpt_path to a checkpoint that was trained on them")
+        if self.checkpoint is None:
+            names = ", ".join(self.model.class_names)
+            log_info(f"{self.weights} does not say which classes it knows: they are taken to be {names}")
 
     @override
     def make_trainer(self, options: dict[str, Any]) -> Trainer:
@@ -65,13 +75,19 @@ class TestCLI(EvaluationCLI):
     command = "test"
 
     @override
+    def before_instantiate_classes(self) -> None:
+        super().before_instantiate_classes()
+        self.run = run_of(self.checkpoint) if self.checkpoint else None
+        if self.run is not None:
+            continue_versions(self.config.trainer.logger, self.run)
+
+    @override
     def make_trainer(self, options: dict[str, Any]) -> Trainer:
-        run = run_of(self.checkpoint) if self.checkpoint else None
-        if run is not None and options["logger"] in (None, True):
-            options["logger"] = run_logger(run.parent, run.name)
+        if self.run is not None and options["logger"] in (None, True):
+            options["logger"] = RunLogger(RunFolder(self.run.parent, self.run))
         if not options["fast_dev_run"]:
             tested = self.checkpoint or Path(self.weights or "")
-            ensure_writable(tested.parent / REPORT, "--ckpt_path FILE (copy the checkpoint there first)")
+            ensure_writable(tested.parent, "--ckpt_path FILE (copy the checkpoint there first)")
             report = TestReport(tested.parent / REPORT, tested, f"lit-vision test {shlex.join(self.words)}")
             options["callbacks"] = [*as_list(options["callbacks"]), report]
         return super().make_trainer(options)
@@ -94,8 +110,11 @@ def test(words: list[str]) -> None:
     Args:
         words: the command line after ``test``.
     """
-    if not wants_help("test", COMMANDS["test"].summary, words):
-        run = TestCLI(words)
+    if wants_help("test", COMMANDS["test"].summary, words):
+        return
+    run = TestCLI(words)
+    with keep_as_it_was(run.run, unless=lambda: False) if run.run and run.trainer.is_global_zero else nullcontext():
+        continue_tables(run.trainer.loggers, run.run)
         run.trainer.test(run.model, run.datamodule, **run.evaluation_options)
 
 

@@ -12,6 +12,7 @@ from lit_vision.models import Classifier, Predictor
 from lit_vision.parsing.arguments import simple_parser
 from lit_vision.parsing.trained import load_trained
 from lit_vision.utils.files import atomic_write, check_output
+from lit_vision.utils.log import log_info
 
 _SUFFIX = {"state_dict": ".pth", "onnx": ".onnx", "torch_export": ".pt2"}
 _MAX_DIFFERENCE = 1e-4  # between two probabilities
@@ -48,6 +49,7 @@ def export(words: list[str]) -> None:
     path = Path(options.output) if options.output else checkpoint.with_suffix(_SUFFIX[options.format])
     # torch.export.save insists on its suffix
     check_output(path, "--output", ".pt2" if options.format == "torch_export" else None)
+    log_info(f"checkpoint {checkpoint}")
     with atomic_write(path) as temporary:
         note = _WRITERS[options.format](model, temporary)
     print(f"{path}: {options.format} of {type(model).__name__}, classes {', '.join(model.class_names)}{note}")

@@ -1,7 +1,7 @@
 import shlex
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from typing_extensions import override
 
-from lit_vision.callbacks import BestAndLast, ConfigFile, TensorBoardSummary
+from lit_vision.callbacks import BestAndLast, ConfigFile, RunLogger, TensorBoardSummary
+from lit_vision.callbacks.run_folder import run_folder
 from lit_vision.commands import COMMANDS
 from lit_vision.errors import TrainingInterrupted, UserError
 from lit_vision.parsing.help import wants_help
@@ -18,8 +19,9 @@ from lit_vision.parsing.vision_cli import VisionCLI
 from lit_vision.runs import CHECKPOINTS, LAST, run_of
 from lit_vision.trainer.checks import check_run, reason_of_end
 from lit_vision.trainer.errors import explain_compile_errors, explain_full_disks
-from lit_vision.trainer.factory import as_list, make_trainer, run_logger
-from lit_vision.utils.files import ensure_writable, keep_as_it_was
+from lit_vision.trainer.factory import as_list, make_trainer
+from lit_vision.trainer.loggers import continue_tables, continue_versions
+from lit_vision.utils.files import ensure_writable, keep_as_it_was, only_user
 from lit_vision.utils.lightning_compat import kill_other_processes, launched_by_lightning
 from lit_vision.utils.log import log_info
 
@@ -42,28 +44,26 @@ class FitCLI(VisionCLI):
     def before_instantiate_classes(self) -> None:
         super().before_instantiate_classes()
         self.saved_config.ckpt_path = None  # config.yaml starts a new run when it is used again
+        run = run_of(self.checkpoint) if self.checkpoint else None
+        self.resumed: Path | None = None
+        if run and self.checkpoint and self.checkpoint.name == LAST and self.same_run(run):
+            self.resumed = run
+            continue_versions(self.config.trainer.logger, run)
 
     @override
     def make_trainer(self, options: dict[str, Any]) -> Trainer:
         config = self.dump(self.saved_config)
         callbacks: list[Callback] = [TensorBoardSummary(config, self._hparams())]
-        if options["logger"] in (None, True) and not options["barebones"]:
-            options["logger"] = self._logger()
         options["callbacks"] = [*as_list(options["callbacks"]), *callbacks]
         own = self.config_init
-        trainer = make_trainer(self.config.name, checkpoint=own.checkpoint, pictures=own.pictures, **options)
+        trainer = make_trainer(
+            self.config.name, checkpoint=own.checkpoint, pictures=own.pictures, resumed=self.resumed, **options
+        )
         if not options["fast_dev_run"]:
             found: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # declared nowhere
             first = next((place for place, one in enumerate(found) if isinstance(one, Checkpoint)), len(found))
             found.insert(first, ConfigFile(config))  # after those that may refuse a checkpoint
         return trainer
-
-    def _logger(self) -> TensorBoardLogger:
-        """Make a logger for the folder of the run that is resumed, otherwise for a new one."""
-        run = run_of(self.checkpoint) if self.checkpoint else None
-        if run and self.checkpoint and self.checkpoint.name == LAST and self.same_run(run):
-            return run_logger(run.parent, run.name)
-        return run_logger(self.logs / self.config.name)
 
     def _hparams(self) -> dict[str, Any]:
         """The options that TensorBoard's HParams compares."""
@@ -93,20 +93,20 @@ def fit(words: list[str]) -> None:
     run = FitCLI(words)
     trainer, start = run.trainer, time.perf_counter()
     check_run(trainer, run.model, run.trained, run.checkpoint)
-    if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
+    if trainer.is_global_zero and isinstance(trainer.logger, RunLogger):
         ensure_writable(run.logs, "--trainer.default_root_dir")
-    folder = Path(trainer.log_dir or "")
-    log_info(f"{type(run.model).__name__} on {type(run.datamodule).__name__}, {folder}")
+    folder = run_folder(trainer)
+    log_info(f"{type(run.model).__name__} on {type(run.datamodule).__name__}{f', {folder}' if folder else ''}")
     if trainer.world_size > 1:
         images = run.datamodule.batch_size * trainer.world_size
         log_info(f"{trainer.world_size} processes, a global batch of {images} images")
-    writes = isinstance(trainer.logger, TensorBoardLogger) and trainer.is_global_zero
-    guard = keep_as_it_was(folder, unless=_has_begun(trainer)) if writes else nullcontext()
     try:
-        with explain_compile_errors(), explain_full_disks(folder), guard:
+        with explain_compile_errors(), _writing_to(folder, run):
             trainer.fit(run.model, run.datamodule, ckpt_path=run.checkpoint, weights_only=True)
     except TrainingInterrupted:
-        log_info(f"\nstopped; resume with  lit-vision fit --ckpt_path {shlex.quote(str(folder / CHECKPOINTS / LAST))}")
+        if folder:
+            last = shlex.quote(str(folder / CHECKPOINTS / LAST))
+            log_info(f"\nstopped; resume with  lit-vision fit --ckpt_path {last}")
         if not trainer.is_global_zero and launched_by_lightning(trainer):
             return  # Lightning would take any exit code but 0 for a failure, and kill the first process
         raise
@@ -114,7 +114,20 @@ def fit(words: list[str]) -> None:
         kill_other_processes(trainer)
         raise
     if trainer.is_global_zero:
-        _print_summary(trainer, run.logs, time.perf_counter() - start)
+        _print_summary(trainer, time.perf_counter() - start)
+
+
+@contextmanager
+def _writing_to(folder: Path | None, run: FitCLI) -> Iterator[None]:
+    """Let a block write the files of a run, alone, and undo that if the run does not come as far as a checkpoint."""
+    if folder is None:
+        yield
+        return
+    begun = _has_begun(run.trainer)
+    with only_user(folder), explain_full_disks(folder), keep_as_it_was(folder, unless=begun):
+        if run.resumed is not None and run.trained is not None:
+            continue_tables(run.trainer.loggers, folder, run.trained["global_step"])
+        yield
 
 
 def _has_begun(trainer: Trainer) -> Callable[[], bool]:
@@ -123,7 +136,7 @@ def _has_begun(trainer: Trainer) -> Callable[[], bool]:
     return lambda: config is None or config.written
 
 
-def _print_summary(trainer: Trainer, logs: Path, seconds: float) -> None:
+def _print_summary(trainer: Trainer, seconds: float) -> None:
     if reason := reason_of_end(trainer):
         print(f"\nended {reason}")
     checkpoint = next((found for found in trainer.checkpoint_callbacks if isinstance(found, BestAndLast)), None)
@@ -134,4 +147,6 @@ def _print_summary(trainer: Trainer, logs: Path, seconds: float) -> None:
     print(f"\nbest   {'not validated' if score is None else f'val/acc {score:.4f}'}: {path}")
     print(f"time   {seconds:.1f} s")
     print(f"next   lit-vision test --ckpt_path {shlex.quote(path)}")
-    print(f"       tensorboard --logdir {shlex.quote(str(logs))}")
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            print(f"       tensorboard --logdir {shlex.quote(str(logger.save_dir))}")

@@ -67,7 +67,7 @@ def predict(words: list[str]) -> int:
     options = predict_parser().parse_args(words)
     if options.top < 1:
         raise UserError(f"top {options.top} is too small: set --top to 1 or more")
-    model, _ = load_trained(options.ckpt_path, options.name, options.model)
+    model, checkpoint = load_trained(options.ckpt_path, options.name, options.model)
     paths = _find_images([Path(image) for image in options.images])
     for option, file, suffix in (("--output", options.output, None), ("--grid", options.grid, ".png")):
         if file is not None:
@@ -75,11 +75,13 @@ def predict(words: list[str]) -> int:
             if any(Path(file).exists() and path.samefile(file) for path in paths):
                 raise UserError(f"{file} is one of the images: set {option} to another file")
     found = _with_progress(predictions(model, paths, options.device, options.tta), len(paths))
-    return _report(found, model.class_names, len(paths), options)
+    unreadable = _report(found, model.class_names, len(paths), options)
+    log_info(f"checkpoint {checkpoint}")
+    return 1 if unreadable else 0
 
 
 def _report(found: Iterator[Prediction], class_names: Sequence[str], count: int, options: argparse.Namespace) -> int:
-    """Print and write predictions as they come, and return the exit code."""
+    """Print and write predictions as they come, and return the number of unreadable images."""
     tiles: list[Tile] = []
     shown = dict(zip(class_names, shown_names(class_names) if options.grid else class_names, strict=True))
     unreadable = 0
@@ -109,7 +111,7 @@ def _report(found: Iterator[Prediction], class_names: Sequence[str], count: int,
         with atomic_write(Path(options.grid)) as temporary:
             plot_grid(tiles).save(temporary)
         print(f"{options.grid}: {len(tiles)} images")
-    return 1 if unreadable else 0
+    return unreadable
 
 
 def _with_progress(found: Iterator[Prediction], count: int) -> Iterator[Prediction]:

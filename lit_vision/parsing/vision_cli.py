@@ -1,6 +1,9 @@
 """Turn words and YAML into data, model and Trainer, with LightningCLI."""
 
+import re
+import warnings
 from abc import abstractmethod
+from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +28,8 @@ from lit_vision.utils.precision import fastest_precision
 
 _FROM_CHECKPOINT = {"classes": "class_names", "image_size": "image_size"}
 """Options of the data that a checkpoint sets if they are not given, with the names of the hyperparameters."""
+
+_UNKNOWN = "Unable to serialize instance"  # what jsonargparse writes for an object
 
 
 class VisionCLI(LightningCLI):
@@ -140,6 +145,9 @@ class VisionCLI(LightningCLI):
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         options = {**self.config_init.trainer.as_dict(), **kwargs}
+        if isinstance(options["strategy"], str):
+            # these start processes from a notebook; a command is started again for each process, as by ddp
+            options["strategy"] = re.sub(r"^ddp_(spawn|fork|notebook)", "ddp", options["strategy"])
         if options["precision"] is None and self.model.prefers_bfloat16:
             options["precision"] = fastest_precision(options["accelerator"])
         try:
@@ -149,7 +157,11 @@ class VisionCLI(LightningCLI):
 
     def dump(self, config: Namespace) -> str:
         """A config as YAML, with every option."""
-        return self.parser.dump(config, skip_none=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", f"\\s*{_UNKNOWN}")
+            text = self.parser.dump(_without_enums(config.clone()), skip_none=False)
+        # the names of functions and devices, which the parser takes for objects, are what the options take
+        return re.sub(rf"{_UNKNOWN} (?=[\w.:]+$)", "", text, flags=re.MULTILINE)
 
     def same_run(self, run: Path) -> bool:
         """Whether this command line asks for the name, data and model of an earlier run."""
@@ -159,3 +171,15 @@ class VisionCLI(LightningCLI):
             return False
         theirs, ours = (yaml.safe_load(self.dump(config)) for config in (saved, self.saved_config))
         return all(theirs[key] == ours[key] for key in ("name", "data", "model"))
+
+
+def _without_enums(value: Any) -> Any:
+    """Replace the members of enumerations by their values, in place: Timer has one as a default, and YAML has none."""
+    if isinstance(value, Enum):
+        return value.value
+    items = vars(value) if isinstance(value, Namespace) else value
+    if isinstance(items, dict):
+        items.update({name: _without_enums(inner) for name, inner in items.items()})
+    elif isinstance(items, list):
+        items[:] = [_without_enums(inner) for inner in items]
+    return value

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelSummary, ProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar
 from lightning.pytorch.plugins import CheckpointIO
 
 from lit_vision.callbacks import (
@@ -15,6 +14,8 @@ from lit_vision.callbacks import (
     EpochLog,
     OneThreadForSmallBatches,
     Pictures,
+    RunFolder,
+    RunLogger,
     TerminateOnNaN,
 )
 from lit_vision.runs import logs_folder
@@ -23,18 +24,24 @@ from lit_vision.trainer.profiler import NoOpProfiler
 
 
 def make_trainer(
-    name: str = "run", *, checkpoint: BestAndLast | None = None, pictures: Pictures | None = None, **options: Any
+    name: str = "run",
+    *,
+    checkpoint: BestAndLast | None = None,
+    pictures: Pictures | None = None,
+    resumed: Path | None = None,
+    **options: Any,
 ) -> Trainer:
     """Make a Trainer that trains as ``lit-vision fit`` does.
 
     It writes ``lightning_logs/NAME/version_N`` with best.ckpt, last.ckpt, metrics.csv, curves.png and TensorBoard's
-    files, and prints a line for each epoch. It stops if the loss or a weight is NaN or infinite, and on Ctrl-C and
-    SIGTERM once last.ckpt is written.
+    files, and prints a line for each epoch. If a logger of your own has a folder for each run, all files are there. It
+    stops if the loss or a weight is NaN or infinite, and on Ctrl-C and SIGTERM once last.ckpt is written.
 
     Args:
         name: name of the run, and of its folder in ``default_root_dir/lightning_logs``.
         checkpoint: the callback that writes best.ckpt and last.ckpt; by default, ``BestAndLast()``.
         pictures: the callback that shows pictures in TensorBoard; by default, ``Pictures()``.
+        resumed: the folder of a run that goes on, for its files; None for a new folder.
         options: arguments of Lightning's Trainer. Callbacks are added to the project's own; a logger or a checkpoint
             plugin replaces the project's.
     """
@@ -42,14 +49,19 @@ def make_trainer(
         return Trainer(**{**options, "callbacks": [*as_list(options.get("callbacks")), OneThreadForSmallBatches()]})
     options = _with_defaults(options)
     callbacks = options["callbacks"]
+    if not options.get("fast_dev_run"):  # it writes no files
+        given = options.get("logger") not in (None, True)
+        folder = RunFolder(
+            logs_folder(options.get("default_root_dir")) / name, resumed, as_list(options["logger"]) if given else ()
+        )
+        options["logger"] = options["logger"] if given else RunLogger(folder)
+        callbacks.append(folder)
     if options.get("enable_model_summary") is None and not _has(callbacks, ModelSummary):
         callbacks.append(ModelSummary())
     callbacks += [TerminateOnNaN(), EpochLog(), OneThreadForSmallBatches()]
     if options.get("enable_checkpointing") is not False:
         callbacks.append(checkpoint or BestAndLast())
     callbacks.append(pictures or Pictures())
-    if options.get("logger") in (None, True):
-        options["logger"] = run_logger(logs_folder(options.get("default_root_dir")) / name)
     plugins = as_list(options.get("plugins"))
     if not _has(plugins, CheckpointIO):
         options["plugins"] = [AtomicCheckpointIO(), *plugins]
@@ -60,19 +72,11 @@ def make_evaluation_trainer(**options: Any) -> Trainer:
     """Make a Trainer for validate, test and lr-find, which writes no checkpoints.
 
     Args:
-        options: arguments of Lightning's Trainer.
+        options: arguments of Lightning's Trainer. Callbacks that write checkpoints, of a run's config, are left out.
     """
-    return Trainer(**{**_with_defaults(options), "enable_checkpointing": False})
-
-
-def run_logger(runs: Path, version: str | None = None) -> TensorBoardLogger:
-    """Make a logger for a run.
-
-    Args:
-        runs: the folder that holds all runs of one name.
-        version: name of the folder of a run that is resumed or tested; None for a new run.
-    """
-    return TensorBoardLogger(runs.parent, runs.name, version, default_hp_metric=False)
+    options = _with_defaults(options)
+    options["callbacks"] = [callback for callback in options["callbacks"] if not isinstance(callback, Checkpoint)]
+    return Trainer(**{**options, "enable_checkpointing": False})
 
 
 def as_list(value: Any) -> list[Any]:

@@ -5,10 +5,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lit_vision.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 def ensure_writable(folder: Path, option: str = "--data.root") -> None:
@@ -68,31 +73,74 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def only_user(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same folder out of it; the system ends this with the process.
+
+    Where folders cannot be locked, as on some network disks, nobody is kept out.
+
+    Args:
+        folder: the folder, which exists.
+
+    Raises:
+        UserError: another process has it.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another process is writing to {folder}: wait for its end, or start a run of its own with --name"
+            ) from error
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def keep_as_it_was(folder: Path, unless: Callable[[], bool]) -> Iterator[None]:
     """Undo what a block did to the files of a folder if it ends with an error too early.
 
-    A folder that did not exist is removed. Otherwise new files directly in it are removed, and changed ones restored;
-    folders in it are left alone.
+    A folder that was empty is removed, as are the two above it if they are empty then. Otherwise new files directly in
+    it are removed, and changed ones restored; folders in it are left alone.
 
     Args:
-        folder: the folder.
+        folder: the folder, which exists.
         unless: tells whether the block came far enough for its files to be kept.
     """
-    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} if folder.exists() else None
+    was_empty = not any(folder.iterdir())
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     try:
         yield
     except BaseException:
         if not unless():
-            if before is None:
-                shutil.rmtree(folder, ignore_errors=True)
+            if was_empty:
+                _remove_with_empty_parents(folder)
             else:
-                for path in set(folder.iterdir()) - before.keys():
-                    if path.is_file():
-                        path.unlink(missing_ok=True)
-                for path, content in before.items():
-                    if not path.is_file() or path.read_bytes() != content:
-                        path.write_bytes(content)
+                _restore(folder, before)
         raise
+
+
+def _remove_with_empty_parents(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # of the first that is not empty
+        for above in (folder.parent, folder.parent.parent):  # those of the run's name and of all runs
+            if above.absolute() != Path.cwd():
+                above.rmdir()
+
+
+def _restore(folder: Path, files: dict[Path, bytes]) -> None:
+    for path in set(folder.iterdir()) - files.keys():
+        if path.is_file():
+            path.unlink(missing_ok=True)
+    for path, content in files.items():
+        if not path.is_file() or path.read_bytes() != content:
+            path.write_bytes(content)
 
 
 def remove_partial_files(path: Path) -> None:

@@ -24,6 +24,11 @@ _EXPECTED_WARNINGS = (
 )
 
 
+def is_first_process() -> bool:
+    """Whether this process has rank 0, as far as is known before the processes of a run are connected."""
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]  # which Lightning sets
+
+
 @rank_zero_only
 def log_info(message: str) -> None:
     """Print a message on the first process only. The level is WARNING, which Python shows by default."""

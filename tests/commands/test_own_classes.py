@@ -167,7 +167,7 @@ def test_a_checkpoint_that_left_its_run_imports_nothing_by_itself(trained, proce
     assert len(result.err.splitlines()) == 2
     for line in result.err.splitlines():
         assert "--model my_net.MyNet" in line
-    refused_predict, refused_export, guess, predicted, _, exported = result.out.splitlines()
+    refused_predict, refused_export, guess, _, predicted, _, _, exported = result.out.splitlines()
     assert refused_predict == refused_export == "2 False"
     assert guess.startswith("light ")
     assert predicted == exported == "0 True"

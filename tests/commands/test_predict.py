@@ -33,7 +33,8 @@ def table(path="predictions.csv"):
 def test_one_image_gets_a_line_for_each_guess(cli, trained):
     result = cli(f"predict --ckpt_path best --images {trained}/val/red/0.png --top 2")
     assert (result.code, result.err) == (0, "")
-    first, second = result.out.splitlines()
+    first, second, source = result.out.splitlines()
+    assert source == "checkpoint lightning_logs/folder/version_0/checkpoints/best.ckpt"
     assert first.startswith("red ")
     assert second.startswith("blue ")
     assert float(first.split()[1].rstrip("%")) + float(second.split()[1].rstrip("%")) == pytest.approx(100, abs=0.2)
