@@ -30,6 +30,7 @@ _WORDING = (
     (r"expected int (?=expected one of)", ""),
     (r"(expected one of .*) expected one of", r"\1,"),
     (r"Not of type \w+: does not conform to restriction v>=0", "or a number of at least 0"),
+    (r"[. ]*(Got|Given) value:$", "; got nothing"),
     (r"[. ]*(Got|Given) value: ", "; got "),
 )
 

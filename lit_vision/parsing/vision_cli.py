@@ -1,5 +1,6 @@
 """Turn words and YAML into data, model and Trainer, with LightningCLI."""
 
+import os
 import re
 import warnings
 from abc import abstractmethod
@@ -23,6 +24,7 @@ from lit_vision.models.checkpoint import read_checkpoint
 from lit_vision.parsing.arguments import CKPT_PATH, FROM_DATA, NAME, SEED, find_configs
 from lit_vision.parsing.errors import explain, explain_trainer_error, own_error
 from lit_vision.runs import CONFIG, find_checkpoint, logs_folder
+from lit_vision.trainer.checks import check_processes
 from lit_vision.utils.log import log_info
 from lit_vision.utils.precision import fastest_precision
 
@@ -150,6 +152,7 @@ class VisionCLI(LightningCLI):
             options["strategy"] = re.sub(r"^ddp_(spawn|fork|notebook)", "ddp", options["strategy"])
         if options["precision"] is None and self.model.prefers_bfloat16:
             options["precision"] = fastest_precision(options["accelerator"])
+        check_processes(options["devices"], options["num_nodes"], os.environ)
         try:
             return self.make_trainer(options)
         except (ValueError, MisconfigurationException) as error:

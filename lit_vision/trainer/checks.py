@@ -1,5 +1,6 @@
 """Checks of a run before it begins: what it asks for against what its checkpoint has and what its model logs."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,30 @@ _INSTEAD: dict[type[Callback], str] = {
 
 _TRAIN_METRICS = {"train/loss", "train/acc", "lr", "time/images_per_second"}
 _VAL_METRICS = {"val/loss", "val/acc"}
+
+
+_PROCESSES_PER_CORE = 16
+
+
+def check_processes(devices: object, num_nodes: int, environ: Mapping[str, str]) -> None:
+    """Check what is asked for before processes are started, or waited for without end.
+
+    Args:
+        devices: the value of ``--trainer.devices``.
+        num_nodes: the number of machines.
+        environ: the environment, in which launchers set the address of the first machine.
+
+    Raises:
+        UserError: the processes are too many for this machine, or nothing says where the others are.
+    """
+    most = _PROCESSES_PER_CORE * (os.cpu_count() or 1)
+    if isinstance(devices, int | str) and str(devices).isdecimal() and int(devices) > most:
+        raise UserError(f"devices {devices} is too many for this machine: set --trainer.devices to {most} at most")
+    if num_nodes > 1 and not any(name in environ for name in ("MASTER_ADDR", "SLURM_NTASKS", "LSB_JOBID")):
+        raise UserError(
+            f"num_nodes {num_nodes} needs the address of the first machine: start the command with torchrun or SLURM, "
+            "or set MASTER_ADDR and NODE_RANK"
+        )
 
 
 def check_run(

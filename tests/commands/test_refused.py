@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from helpers import QUICK
+from helpers import QUICK, REPOSITORY
 
 pytestmark = pytest.mark.slow
 
@@ -99,3 +99,24 @@ def test_a_key_that_stands_twice_is_refused(cli):
     result = cli("fit --config x.yaml")
     assert result.code == 2
     assert "trainer stands twice, in line 4" in result.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--trainer.num_nodes 2", "needs the address of the first machine"),
+        ("--trainer.devices 1000000000", "too many for this machine"),
+        ("--trainer.max_epochs=", "got nothing"),
+    ],
+)
+def test_options_that_nobody_can_mean(cli, monkeypatch, options, words):
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    result = cli(f"{FIT} {options}")
+    assert result.code == 2
+    assert words in result.err
+
+
+def test_random_options_end_well(process):
+    """The short form of a script that tries 300 combinations."""
+    result = process(str(REPOSITORY / "tests" / "stress" / "random_options.py"), "--count", "12", "--seed", "7")
+    assert result.code == 0, result.out
