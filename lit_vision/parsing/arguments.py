@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import re
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -31,6 +32,29 @@ class Arguments(NamedTuple):
 
     words: list[str]
     name: str
+
+
+_OF_ENVIRONMENT = re.compile(
+    r"(CONFIG|NAME|CKPT_PATH|SEED_EVERYTHING|MODEL|DATA|(TRAINER|MODEL|DATA|CHECKPOINT|PICTURES)__\w+)"
+)
+
+
+def words_of_environment(command: str, environ: Mapping[str, str]) -> list[str]:
+    """Turn LightningCLI's environment variables into words, for before those of the command line.
+
+    ``PL_FIT__TRAINER__MAX_EPOCHS=3`` is ``--trainer.max_epochs 3`` for fit, and ``PL_TRAINER__MAX_EPOCHS=3`` for all
+    commands.
+
+    Args:
+        command: name of the command.
+        environ: the environment.
+    """
+    words = []
+    for prefix in ("PL_", f"PL_{command.upper().replace('-', '_')}__"):
+        for name, value in environ.items():
+            if name.startswith(prefix) and (found := _OF_ENVIRONMENT.fullmatch(name.removeprefix(prefix))):
+                words += [f"--{found[1].lower().replace('__', '.')}", value]
+    return words
 
 
 def find_configs(command: str, words: list[str], default: str | None = None) -> Arguments:

@@ -21,7 +21,7 @@ from lit_vision.data import ImageDataModule
 from lit_vision.errors import UserError
 from lit_vision.models import Classifier
 from lit_vision.models.checkpoint import read_checkpoint
-from lit_vision.parsing.arguments import CKPT_PATH, FROM_DATA, NAME, SEED, find_configs
+from lit_vision.parsing.arguments import CKPT_PATH, FROM_DATA, NAME, SEED, find_configs, words_of_environment
 from lit_vision.parsing.errors import explain, explain_trainer_error, own_error
 from lit_vision.runs import CONFIG, find_checkpoint, logs_folder
 from lit_vision.trainer.checks import check_processes
@@ -59,7 +59,8 @@ class VisionCLI(LightningCLI):
 
     def __init__(self, words: list[str]) -> None:
         self.words = words
-        arguments = find_configs(self.command, words, self.default_config)
+        all_words = [*words_of_environment(self.command, os.environ), *words]
+        arguments = find_configs(self.command, all_words, self.default_config)
         self._default_name = arguments.name
         super().__init__(
             Classifier,

@@ -37,3 +37,15 @@ def test_command_line_wins_over_config_and_both_over_the_checkpoint(cli):
     assert (group["lr"], group["momentum"]) == (0.01, 0.5)
     assert [row["lr"] for row in rows_of(mine)] == ["0.05", "0.01"]
     assert rows_of(RUN) == rows_of(mine)[:1]  # the run that it started from is left as it was
+
+
+def test_the_environment_overrides_configs_and_the_command_line_overrides_it(cli, monkeypatch):
+    monkeypatch.setenv("PL_FIT__TRAINER__MAX_EPOCHS", "7")
+    monkeypatch.setenv("PL_MODEL__LR", "0.5")
+    for line, epochs in (("", 7), ("--config cifar.yaml", 7), ("--trainer.max_epochs 3", 3)):
+        result = cli(f"fit {line} --print_config")
+        assert result.code == 0, result.err
+        assert f"max_epochs: {epochs}\n" in result.out
+        assert " lr: 0.5\n" in result.out
+    monkeypatch.setenv("PL_TRAINER__MAX_EPOCH", "3")
+    assert "there is no option --trainer.max_epoch (did you mean --trainer.max_epochs?)" in cli("fit").err

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lit_vision.errors import UserError
-from lit_vision.parsing.arguments import find_config, find_configs, shipped_configs
+from lit_vision.parsing.arguments import find_config, find_configs, shipped_configs, words_of_environment
 
 SHIPPED = find_config("shapes.yaml").parent
 
@@ -98,3 +98,25 @@ def test_options_that_are_taken_from_the_data_are_refused(option, form):
 def test_an_option_without_its_value_is_refused():
     with pytest.raises(UserError, match="--config"):
         find_configs("fit", ["--config"])
+
+
+@pytest.mark.parametrize(
+    ("variable", "words"),
+    [
+        ("PL_TRAINER__MAX_EPOCHS", ["--trainer.max_epochs", "3"]),
+        ("PL_LR_FIND__TRAINER__MAX_EPOCHS", ["--trainer.max_epochs", "3"]),
+        ("PL_FIT__TRAINER__MAX_EPOCHS", []),
+        ("PL_CONFIG", ["--config", "3"]),
+        ("PL_LR_FIND__DATA", ["--data", "3"]),
+        ("PL_DATA__ROOT", ["--data.root", "3"]),
+        ("PL_GLOBAL_SEED", []),  # Lightning's own
+        ("PL_TRAINER_MAX_EPOCHS", []),  # which Lightning's Trainer reads
+    ],
+)
+def test_environment_variables(variable, words):
+    assert words_of_environment("lr-find", {variable: "3", "PATH": "x"}) == words
+
+
+def test_the_environment_of_one_command_overrides_that_of_all():
+    environ = {"PL_FIT__TRAINER__MAX_EPOCHS": "1", "PL_TRAINER__MAX_EPOCHS": "2"}
+    assert words_of_environment("fit", environ)[-1] == "1"
