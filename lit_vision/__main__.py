@@ -1,5 +1,3 @@
-import sys
+from lit_vision.cli import run
 
-from lit_vision.cli import main
-
-sys.exit(main())
+run()

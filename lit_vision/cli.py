@@ -1,20 +1,39 @@
 """The command line of ``lit-vision``, ``python -m lit_vision`` and the scripts: exit codes and one-line errors."""
 
+import atexit
 import difflib
 import os
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
+from typing import NoReturn
 
-from lit_vision.commands import COMMANDS, run_command
+from lit_vision.commands import COMMANDS, load_command
 from lit_vision.errors import TrainingInterrupted, UserError
-from lit_vision.utils.ending import ENDING
+from lit_vision.utils.ending import (
+    at_signals,
+    exit_at_once,
+    forget,
+    ignore_signals,
+    interrupt,
+    leave,
+    received,
+    signal_of,
+)
 from lit_vision.utils.faults import explain, first_line, is_own_fault
 from lit_vision.utils.ranks import drop_leftover_ranks
+
+
+def run(*command: str) -> NoReturn:
+    """Run the command line of this process, and end it.
+
+    Args:
+        command: words to put before those of the command line.
+    """
+    codes = [1]
+    atexit.register(lambda: leave(codes[0]))  # the first that is registered is the last that is called
+    codes[0] = main([*command, *sys.argv[1:]])
+    sys.exit(codes[0])
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -28,21 +47,21 @@ def main(args: Sequence[str] | None = None) -> int:
         that the user can fix, which is printed as one line on stderr ($LIT_VISION_DEBUG=1 shows its traceback); 130
         after Ctrl-C; 141 if the reader of the output is gone; 129 after SIGHUP, 143 after SIGTERM.
     """
+    forget()
     try:
-        with _ending_signals():
-            code = _run(list(sys.argv[1:] if args is None else args)) or 0
-            sys.stdout.flush()  # here, so that an error is caught below
-        return code
-    except TrainingInterrupted as interrupted:
-        return 128 + interrupted.signum
-    except KeyboardInterrupt:
-        return 130
+        code = _run(list(sys.argv[1:] if args is None else args)) or 0
+        sys.stdout.flush()  # here, so that an error is caught below
+        return 128 + received() if received() else code
+    except (TrainingInterrupted, KeyboardInterrupt) as interrupted:
+        return 128 + signal_of(interrupted)
     except BrokenPipeError:  # the reader of our output, such as head, is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more when it ends
         return 141  # 128 + SIGPIPE
     except SystemExit as error:
         return _exit_code(error)
     except Exception as error:
+        if signum := signal_of(error):  # it broke off something that then failed
+            return 128 + signum
         if os.environ.get("LIT_VISION_DEBUG") == "1":
             raise
         if message := first_line(error) if isinstance(error, UserError) else explain(error):
@@ -52,29 +71,9 @@ def main(args: Sequence[str] | None = None) -> int:
         if is_own_fault(error):
             print("This is a fault in lit-vision. Please report it with the lines above.", file=sys.stderr)
         return 1
-
-
-@contextmanager
-def _ending_signals() -> Iterator[None]:
-    """End with an exit code of our own at SIGTERM and SIGHUP, which end a process without a word otherwise.
-
-    A signal that is ignored stays so: SIGHUP is under nohup.
-    """
-    before = {signum: signal.getsignal(signum) for signum in ENDING if signum != signal.SIGINT}
-    changed = [signum for signum, handler in before.items() if handler is signal.SIG_DFL]
-    if threading.current_thread() is not threading.main_thread():
-        changed = []  # only there can handlers be set
-    for signum in changed:
-        signal.signal(signum, _interrupt)
-    try:
-        yield
     finally:
-        for signum in changed:
-            signal.signal(signum, signal.SIG_DFL)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise TrainingInterrupted(signum)
+        atexit.unregister(ignore_signals)
+        atexit.register(ignore_signals)  # now, to be the first function that the interpreter calls when it ends
 
 
 def _run(words: list[str]) -> int | None:
@@ -94,7 +93,10 @@ def _run(words: list[str]) -> int | None:
     if (folder := os.getcwd()) not in sys.path:  # for the user's own classes; last, so that it hides nothing
         sys.path.append(folder)
     drop_leftover_ranks(os.environ)
-    return run_command(name, rest)
+    with at_signals(exit_at_once):
+        command = load_command(name)
+    with at_signals(interrupt):
+        return command(rest)
 
 
 def help_page() -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from lit_vision.utils.files import write_whole
 from lit_vision.utils.fonts import find_font, shown_names, shown_text
 
 if TYPE_CHECKING:
@@ -160,6 +162,13 @@ def to_image(figure: "Figure") -> Image.Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure as a PNG, whole or not at all."""
+    content = BytesIO()
+    figure.savefig(content, dpi=120)
+    write_whole(path, content.getvalue())
+
+
 def plot_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str | None = None) -> None:
     """Draw loss and accuracy per epoch as a PNG: a chart for each, with a curve for train and one for validation.
 
@@ -183,7 +192,7 @@ def plot_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str | No
             axes.set_ylim(0, 1.02)  # a little more than 1, so that no marker is cut
     if title is not None:
         _set_fonts([figure.suptitle(shown_text(title), parse_math=False)])
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def _plot_chart(axes: "Axes", rows: Sequence[Mapping[str, float]], key: str, best: Mapping[str, float] | None) -> None:
@@ -231,4 +240,4 @@ def plot_rate_search(rates: Tensor, losses: Tensor, trend: Tensor, suggestion: f
     if suggestion is not None:
         axes.axvline(suggestion, color=RED, linestyle="--", label=f"suggestion {suggestion:.2g}")
     axes.legend()
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)

@@ -1,8 +1,6 @@
 """The command ``lit-vision fit`` as a script: python scripts/fit.py --config cifar.yaml."""
 
-import sys
-
-from lit_vision.cli import main
+from lit_vision.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main(["fit", *sys.argv[1:]]))
+    run("fit")

@@ -4,6 +4,7 @@ import csv
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from lit_vision.data.loader import BatchLoader
 from lit_vision.data.sources.files import FileDataModule
 from lit_vision.metrics import PredictionCollector, Predictions
 from lit_vision.models.classifier import Classifier
-from lit_vision.plots import Tile, plot_confusion, plot_grid
+from lit_vision.plots import Tile, plot_confusion, plot_grid, save_figure
 from lit_vision.runs import run_of
+from lit_vision.utils.files import atomic_write, write_whole
 from lit_vision.utils.text import printable
 
 _MISTAKES = 32  # pictures
@@ -103,19 +105,20 @@ class TestReport(Callback):
         metrics: dict[str, float],
         facts: dict[str, str],
     ) -> None:
+        rows, title = _per_class(predictions, names), f"Test of {self.checkpoint.name}"
+        text = _markdown(title, facts, metrics, len(predictions.index), len(predictions.mistakes().index), rows)
+        table = StringIO(newline="")
+        writer = csv.DictWriter(table, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
         self.folder.mkdir(parents=True, exist_ok=True)
-        plot_confusion(predictions.confusion(len(names)), names).savefig(self.folder / "confusion.png", dpi=120)
-        rows = _per_class(predictions, names)
-        with (self.folder / "per_class.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        save_figure(plot_confusion(predictions.confusion(len(names)), names), self.folder / "confusion.png")
+        write_whole(self.folder / "per_class.csv", table.getvalue().encode())
         (self.folder / "mistakes.png").unlink(missing_ok=True)
         if tiles:
-            plot_grid(tiles, side=_SIDE).save(self.folder / "mistakes.png")
-        title = f"Test of {self.checkpoint.name}"
-        text = _markdown(title, facts, metrics, len(predictions.index), len(predictions.mistakes().index), rows)
-        (self.folder / "report.md").write_text(text, encoding="utf-8")
+            with atomic_write(self.folder / "mistakes.png") as temporary:
+                plot_grid(tiles, side=_SIDE).save(temporary)
+        write_whole(self.folder / "report.md", text.encode())
         print(f"report {self.folder / 'report.md'}")
 
 

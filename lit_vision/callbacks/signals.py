@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
-from lit_vision.utils.ending import ENDING
+from lit_vision.utils.ending import ENDING, received
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
@@ -29,7 +29,7 @@ class SignalWatch:
 
         SIGUSR1, which SLURM sends before it requeues a job, is left to Lightning.
         """
-        self._received = 0
+        self._received = received()  # whose exception was lost
         if threading.current_thread() is threading.main_thread():
             handlers = {signum: signal.getsignal(signum) for signum in ENDING}
             # one that is ignored stays so, such as SIGHUP under nohup

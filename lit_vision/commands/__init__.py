@@ -29,18 +29,18 @@ COMMANDS = {
 }
 
 
-def run_command(name: str, words: list[str]) -> int | None:
-    """Run a command. Its import takes seconds, since it loads torch and Lightning.
+def load_command(name: str) -> Callable[[list[str]], int | None]:
+    """Import a command. This takes seconds, since it loads torch and Lightning.
 
     Args:
         name: one of ``COMMANDS``.
-        words: the command line after the command.
 
     Returns:
-        The exit code; None for 0.
+        A function of the command line after the command. It returns the exit code, or None for 0, and raises a
+        UserError if it fails for a reason that the user can fix.
 
     Raises:
-        UserError: the command failed for a reason that the user can fix.
+        UserError: the installed packages are not compatible.
     """
     try:
         module = import_module(f"lit_vision.commands.{COMMANDS[name].module}")
@@ -54,7 +54,7 @@ def run_command(name: str, words: list[str]) -> int | None:
     configure_logging()
     keep_freed_memory()
     command: Callable[[list[str]], int | None] = getattr(module, name.replace("-", "_"))
-    return command(words)
+    return command
 
 
 def _mismatch(error: Exception) -> UserError:

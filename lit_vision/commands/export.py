@@ -1,6 +1,7 @@
 import argparse
 import json
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,9 @@ def export(words: list[str]) -> None:
 
 
 def _write_state_dict(model: Classifier, path: Path) -> str:
-    torch.save(model.export_state_dict(), path)
+    content = BytesIO()  # torch.save would hide why a file cannot be written
+    torch.save(model.export_state_dict(), content)
+    path.write_bytes(content.getbuffer())
     return ""
 
 
@@ -91,7 +94,9 @@ def _write_onnx(model: Classifier, path: Path) -> str:
 def _write_torch_export(model: Classifier, path: Path) -> str:
     network, example = Predictor(model), _images(model, 2)
     program = torch.export.export(network, (example,), dynamic_shapes={"image": {0: torch.export.Dim("batch")}})
-    torch.export.save(program, path, extra_files={"metadata.json": json.dumps(_metadata(model))})
+    content = BytesIO()  # as above
+    torch.export.save(program, content, extra_files={"metadata.json": json.dumps(_metadata(model))})
+    path.write_bytes(content.getbuffer())
     return _compare(model, network, torch.export.load(path).module())
 
 

@@ -72,6 +72,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is seen whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
 @contextmanager
 def only_user(folder: Path) -> Iterator[None]:
     """Keep other processes that ask for the same folder out of it; the system ends this with the process.
