@@ -162,11 +162,14 @@ def to_image(figure: "Figure") -> Image.Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def save_figure(figure: "Figure", path: Path) -> None:
-    """Write a figure as a PNG, whole or not at all."""
+def as_png(picture: "Figure | Image.Image") -> bytes:
+    """A figure or an image as the content of a PNG file."""
     content = BytesIO()
-    figure.savefig(content, dpi=120)
-    write_whole(path, content.getvalue())
+    if isinstance(picture, Image.Image):
+        picture.save(content, "png")
+    else:
+        picture.savefig(content, format="png", dpi=120)
+    return content.getvalue()
 
 
 def plot_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str | None = None) -> None:
@@ -192,7 +195,7 @@ def plot_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str | No
             axes.set_ylim(0, 1.02)  # a little more than 1, so that no marker is cut
     if title is not None:
         _set_fonts([figure.suptitle(shown_text(title), parse_math=False)])
-    save_figure(figure, path)
+    write_whole(path, as_png(figure))
 
 
 def _plot_chart(axes: "Axes", rows: Sequence[Mapping[str, float]], key: str, best: Mapping[str, float] | None) -> None:
@@ -240,4 +243,4 @@ def plot_rate_search(rates: Tensor, losses: Tensor, trend: Tensor, suggestion: f
     if suggestion is not None:
         axes.axvline(suggestion, color=RED, linestyle="--", label=f"suggestion {suggestion:.2g}")
     axes.legend()
-    save_figure(figure, path)
+    write_whole(path, as_png(figure))

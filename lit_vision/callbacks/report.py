@@ -20,9 +20,9 @@ from lit_vision.data.loader import BatchLoader
 from lit_vision.data.sources.files import FileDataModule
 from lit_vision.metrics import PredictionCollector, Predictions
 from lit_vision.models.classifier import Classifier
-from lit_vision.plots import Tile, plot_confusion, plot_grid, save_figure
+from lit_vision.plots import Tile, as_png, plot_confusion, plot_grid
 from lit_vision.runs import run_of
-from lit_vision.utils.files import atomic_write, write_whole
+from lit_vision.utils.files import write_together
 from lit_vision.utils.text import printable
 
 _MISTAKES = 32  # pictures
@@ -111,14 +111,13 @@ class TestReport(Callback):
         writer = csv.DictWriter(table, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        save_figure(plot_confusion(predictions.confusion(len(names)), names), self.folder / "confusion.png")
-        write_whole(self.folder / "per_class.csv", table.getvalue().encode())
-        (self.folder / "mistakes.png").unlink(missing_ok=True)
+        files = {"report.md": text.encode(), "per_class.csv": table.getvalue().encode()}
+        files["confusion.png"] = as_png(plot_confusion(predictions.confusion(len(names)), names))
         if tiles:
-            with atomic_write(self.folder / "mistakes.png") as temporary:
-                plot_grid(tiles, side=_SIDE).save(temporary)
-        write_whole(self.folder / "report.md", text.encode())
+            files["mistakes.png"] = as_png(plot_grid(tiles, side=_SIDE))
+        write_together(self.folder, files)
+        if not tiles:
+            (self.folder / "mistakes.png").unlink(missing_ok=True)
         print(f"report {self.folder / 'report.md'}")
 
 

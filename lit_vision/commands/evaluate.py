@@ -14,6 +14,7 @@ from lit_vision.models.weights_file import is_checkpoint
 from lit_vision.parsing.help import wants_help
 from lit_vision.parsing.vision_cli import VisionCLI
 from lit_vision.runs import REPORT, run_of
+from lit_vision.trainer.errors import explain_full_disks
 from lit_vision.trainer.factory import as_list, make_evaluation_trainer
 from lit_vision.trainer.loggers import continue_tables, continue_versions
 from lit_vision.utils.files import ensure_writable, keep_as_it_was
@@ -113,7 +114,9 @@ def test(words: list[str]) -> None:
     if wants_help("test", COMMANDS["test"].summary, words):
         return
     run = TestCLI(words)
-    with keep_as_it_was(run.run, unless=lambda: False) if run.run and run.trainer.is_global_zero else nullcontext():
+    folder = run.run if run.trainer.is_global_zero else None
+    undo = keep_as_it_was(folder, unless=lambda: False) if folder else nullcontext()
+    with explain_full_disks(folder or Path(), "try again"), undo:
         continue_tables(run.trainer.loggers, run.run)
         run.trainer.test(run.model, run.datamodule, **run.evaluation_options)
 

@@ -13,8 +13,8 @@ from lit_vision.errors import UserError
 from lit_vision.models.predictor import Prediction, predictions
 from lit_vision.parsing.arguments import simple_parser, true_or_false
 from lit_vision.parsing.trained import load_trained
-from lit_vision.plots import Tile, plot_grid
-from lit_vision.utils.files import atomic_write, check_output
+from lit_vision.plots import Tile, as_png, plot_grid
+from lit_vision.utils.files import atomic_write, check_output, write_whole
 from lit_vision.utils.fonts import shown_names
 from lit_vision.utils.log import log_info
 from lit_vision.utils.text import printable
@@ -108,8 +108,7 @@ def _report(found: Iterator[Prediction], class_names: Sequence[str], count: int,
     if options.output is not None:
         print(f"{options.output}: {count:,} images")
     if options.grid is not None and tiles:
-        with atomic_write(Path(options.grid)) as temporary:
-            plot_grid(tiles).save(temporary)
+        write_whole(Path(options.grid), as_png(plot_grid(tiles)))
         print(f"{options.grid}: {len(tiles)} images")
     return unreadable
 

@@ -10,6 +10,8 @@ from typing import Any
 from lit_vision.errors import UserError
 from lit_vision.utils.lightning_compat import is_compile_error
 
+_RESUME = "resume with --ckpt_path last, or start in another folder with --trainer.default_root_dir"
+
 
 @contextmanager
 def explain_compile_errors() -> Iterator[None]:
@@ -31,11 +33,12 @@ def explain_compile_errors() -> Iterator[None]:
 
 
 @contextmanager
-def explain_full_disks(folder: Path) -> Iterator[None]:
+def explain_full_disks(folder: Path, remedy: str = _RESUME) -> Iterator[None]:
     """Explain the error of a full disk, whether this project, Lightning or TensorBoard was writing.
 
     Args:
-        folder: the run's folder, which the message names.
+        folder: the folder that the message names if the system does not say which file it is.
+        remedy: what to do once there is room.
 
     Raises:
         UserError: the disk is full, the user's quota is used up, or a file would be too large.
@@ -53,8 +56,7 @@ def explain_full_disks(folder: Path) -> Iterator[None]:
         if not _is_full(error):
             raise
         raise UserError(
-            f"cannot write in {folder} ({error.strerror}): make room and resume with --ckpt_path last, or start in "
-            "another folder with --trainer.default_root_dir"
+            f"cannot write {error.filename or f'in {folder}'} ({error.strerror}): make room and {remedy}"
         ) from error
     finally:
         threading.excepthook = hook

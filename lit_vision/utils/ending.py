@@ -66,7 +66,7 @@ def at_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[Non
 def leave(code: int) -> None:
     """End the process at once: Python would take a second to take apart what torch and Lightning have built."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # its reader is gone, or it is closed
+        with suppress(OSError, ValueError, RuntimeError):  # its reader is gone, it is closed, or was just being written
             stream.flush()
     os._exit(code)
 

@@ -4,7 +4,7 @@ import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -63,11 +63,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return
-    path = path.resolve()  # a symbolic link stays a link, and its target is replaced
+    name, path = str(path), path.resolve()  # a symbolic link stays a link, and its target is replaced
     temporary = path.with_name(_temporary_name(path, str(os.getpid())))
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None:  # a write does not say where
+            error.filename = name
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -76,6 +80,28 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a file that is seen whole or not at all."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write several files to a folder, all or none of them.
+
+    Args:
+        folder: the folder, which is made if it does not exist.
+        files: the content of each file by its name.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder) as beside:
+            for name, content in files.items():
+                write_whole(Path(beside) / name, content)
+            for name in files:  # renaming takes no room
+                os.replace(Path(beside) / name, folder / name)
+    except BaseException as error:
+        if isinstance(error, OSError):
+            error.filename = str(folder)
+        with suppress(OSError):  # it holds earlier files
+            folder.rmdir()
+        raise
 
 
 @contextmanager
