@@ -8,6 +8,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_vision.data.batch import Batch, FeatureBatch
+from lit_vision.utils.log import log_info
 
 # On two cores (AVX2), an epoch of SmallCNN (66,722 parameters) on shapes, in batches of 32 images of 32x32, takes 2.9 s
 # in one thread and 2.3 s in two. Beside one busy process it takes 2.6 s and 6.8 s, beside four 8.2 s and 14.0 s.
@@ -24,7 +25,24 @@ class OneThreadForSmallBatches(Callback):
 
     def __init__(self) -> None:
         self._all = torch.get_num_threads()
+        self._before: int | None = None  # threads of the run of the checkpoint
         self._training: int | None = None  # threads for this epoch's training, None until its first batch
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"threads": self._all}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._before = state_dict["threads"]
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell the user if a run goes on with another number of threads, which rounds in another way."""
+        if self._before not in (None, self._all) and pl_module.device.type == "cpu":
+            log_info(
+                f"the checkpoint was trained with {self._before} CPU threads, not {self._all}: last digits may differ"
+            )
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -85,3 +85,13 @@ def test_a_loss_that_is_no_number_in_one_process_stops_all(process):
     assert 1 <= len(lines) <= 2  # one of each process, unless the first ends the other
     assert all("the loss is" in line and "at step " in line for line in lines)
     assert not (RUNS / "version_0").exists()
+
+
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_notebook_find_unused_parameters_false"])
+def test_a_command_starts_its_processes_as_ddp_does(process, strategy):
+    code = (
+        "import sys; from lit_vision.commands.fit import FitCLI; "
+        "strategy = FitCLI(sys.argv[1:]).trainer.strategy; print(type(strategy).__name__, strategy._start_method)"
+    )
+    options = f"--config shapes.yaml --trainer.accelerator cpu --trainer.devices 2 --trainer.strategy {strategy}"
+    assert process("-c", code, *options.split()).out.split() == ["DDPStrategy", "popen"]

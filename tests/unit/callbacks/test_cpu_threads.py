@@ -82,3 +82,12 @@ def test_threads_are_given_back_when_training_fails(two_threads):
     with pytest.raises(RuntimeError, match="stop"):
         fit(4, Watch(fail=True))
     assert torch.get_num_threads() == 2
+
+
+def test_another_number_of_threads_is_said(two_threads, caplog):
+    for before, said in ((2, False), (4, True)):
+        callback = OneThreadForSmallBatches()
+        callback.load_state_dict({"threads": before})
+        callback.on_train_start(Trainer(accelerator="cpu", logger=False, enable_checkpointing=False), SmallCNN())
+        assert ("was trained with 4 CPU threads, not 2" in caplog.text) == said
+    assert callback.state_dict() == {"threads": 2}
