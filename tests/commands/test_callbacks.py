@@ -21,6 +21,8 @@ EXACT = {
     "average": f"{ADD}EMAWeightAveraging --trainer.callbacks.decay 0.9",
     "lambda": f"{ADD}LambdaCallback",
     "summary": f"{ADD}ModelSummary --trainer.callbacks.max_depth 2",
+    "rich": f"{ADD}RichProgressBar --trainer.callbacks+=RichModelSummary",
+    "psutil": f"{ADD}DeviceStatsMonitor",
     "bar": f"{ADD}TQDMProgressBar --trainer.callbacks.refresh_rate 5",
 }
 REFUSED = {
@@ -32,8 +34,11 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("options", EXACT.values(), ids=EXACT)
-def test_it_goes_on_exactly(cli, interrupted, options):
+@pytest.mark.parametrize("name", EXACT)
+def test_it_goes_on_exactly(cli, interrupted, name):
+    options = EXACT[name]
+    if name in ("rich", "psutil") and not find_spec(name):
+        pytest.skip(f"{name} is not installed")
     interrupt = "--trainer.callbacks+=interrupt.Interrupt --trainer.callbacks.batch 15"
     assert cli(f"{LINE} {options} {interrupt}").code == 130  # in the second epoch of ten batches
     config = (RUN / "config.yaml").read_text()

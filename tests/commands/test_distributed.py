@@ -10,6 +10,8 @@ import pytest
 import torch
 from helpers import metrics_in, rows_of, same, weights
 
+from lit_vision.commands.fit import FitCLI
+
 pytestmark = pytest.mark.slow
 RUNS = Path("lightning_logs/shapes")
 TWO = "--trainer.devices 2 --trainer.strategy ddp"
@@ -87,11 +89,8 @@ def test_a_loss_that_is_no_number_in_one_process_stops_all(process):
     assert not (RUNS / "version_0").exists()
 
 
-@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_notebook_find_unused_parameters_false"])
-def test_a_command_starts_its_processes_as_ddp_does(process, strategy):
-    code = (
-        "import sys; from lit_vision.commands.fit import FitCLI; "
-        "strategy = FitCLI(sys.argv[1:]).trainer.strategy; print(type(strategy).__name__, strategy._start_method)"
-    )
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork", "ddp_notebook_find_unused_parameters_false"])
+def test_a_command_starts_its_processes_as_ddp_does(strategy):
     options = f"--config shapes.yaml --trainer.accelerator cpu --trainer.devices 2 --trainer.strategy {strategy}"
-    assert process("-c", code, *options.split()).out.split() == ["DDPStrategy", "popen"]
+    made = FitCLI(options.split()).trainer.strategy
+    assert (type(made).__name__, made._start_method) == ("DDPStrategy", "popen")
