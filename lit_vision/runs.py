@@ -23,7 +23,7 @@ ELSEWHERE = "elsewhere.txt"
 
 def logs_folder(default_root_dir: str | Path | None) -> Path:
     """The folder of all runs below the Trainer's ``default_root_dir``; by default, below the working folder."""
-    return Path(default_root_dir or ".") / LOGS
+    return Path(default_root_dir or ".").expanduser() / LOGS
 
 
 def find_checkpoint(which: str, logs: Path, name: str | None = None) -> Path:

@@ -16,6 +16,7 @@ from lit_vision.utils.lightning_compat import (
     CachedStateKey,
     EndOfFit,
     count_interrupted_epochs_once,
+    is_within_epoch,
     may_stop_early,
     schedule_accumulation,
 )
@@ -56,7 +57,8 @@ class BestAndLast(CachedStateKey, ModelCheckpoint):
         self._signals = SignalWatch()
         self._stopping = 0  # the signal that all ranks stop for at the start of the next epoch
         self._ending = False  # a callback has asked for the end of the run
-        self._accumulated = 1  # batches per step
+        self._epoch: dict[str, float] = {}  # what an epoch cannot go on without
+        self._resumed_epoch: dict[str, float] = {}  # the same of the checkpoint
         self._step = 0  # the newest optimizer step
         self._agreed_step = 0  # the step at which ranks last compared their signals
         self._saved_at = float("-inf")
@@ -66,12 +68,13 @@ class BestAndLast(CachedStateKey, ModelCheckpoint):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "accumulate_grad_batches": self._accumulated}
+        return {**super().state_dict(), "epoch": self._epoch}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue with the best checkpoint so far if it is in this run's folder, even if the folder was moved."""
         assert self.dirpath is not None
+        self._resumed_epoch = state_dict.get("epoch", {})
         best = Path(self.dirpath) / Path(state_dict["best_model_path"]).name
         if not best.is_file():  # another run starts from this checkpoint, and finds a best of its own
             return
@@ -89,7 +92,9 @@ class BestAndLast(CachedStateKey, ModelCheckpoint):
         super().on_train_start(trainer, pl_module)
         self._stopping, self._ending = 0, False
         schedule_accumulation(trainer)
-        self._accumulated = trainer.accumulate_grad_batches
+        self._epoch = _epoch_of(trainer)
+        if is_within_epoch(trainer):
+            self._check_epoch(trainer.ckpt_path)
         self._step = self._agreed_step = self._saved_step = trainer.global_step
         self._saved_at = time.monotonic()
         self.last_model_path = str(trainer.ckpt_path or "")  # a resumed run can go back to it until it saves
@@ -126,11 +131,25 @@ class BestAndLast(CachedStateKey, ModelCheckpoint):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop here if asked to by the end of the previous epoch, whose metrics are logged by now."""
         super().on_train_epoch_start(trainer, pl_module)
-        self._accumulated = trainer.accumulate_grad_batches
+        self._epoch = _epoch_of(trainer)
         if self._stopping:
             raise TrainingInterrupted(self._stopping)
         if self._ending:
             raise EndOfFit
+
+    def _check_epoch(self, ckpt_path: object) -> None:
+        """Check that an epoch that a checkpoint interrupted has the steps that it had.
+
+        Raises:
+            UserError: it has not.
+        """
+        for name, ours in self._epoch.items():
+            theirs = self._resumed_epoch.get(name, ours)
+            if ours != theirs:
+                raise UserError(
+                    f"{ckpt_path} is from the middle of an epoch with {name} {theirs}, which cannot continue with "
+                    f"{ours}: leave the options of --trainer as they were until the epoch is over"
+                )
 
     def _is_due(self, trainer: Trainer) -> bool:
         every = self.every_n_steps
@@ -188,6 +207,13 @@ class BestAndLast(CachedStateKey, ModelCheckpoint):
         """Restore the signal handlers, if the end of the run has not done so."""
         super().teardown(trainer, pl_module, stage)
         self._signals.stop()
+
+
+def _epoch_of(trainer: Trainer) -> dict[str, float]:
+    return {
+        "num_training_batches": trainer.num_training_batches,
+        "accumulate_grad_batches": trainer.accumulate_grad_batches,
+    }
 
 
 def _ends_epoch_or_is_validated(trainer: Trainer, batch_idx: int) -> bool:

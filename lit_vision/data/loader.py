@@ -12,6 +12,14 @@ from lit_vision.data.images import LazyImages, decode_ahead
 from lit_vision.data.rng import random_permutation
 from lit_vision.errors import UserError
 
+_WORDS = {
+    "images": "of {} images",
+    "global_batch_size": "in batches of {}",
+    "batches": "of {} batches",
+    "seed": "in the order of seed {}",
+}
+"""How messages name what the batches of an epoch depend on."""
+
 _AHEAD = 3  # batches that are decoded while one is used
 _EVAL_VALUES = 2**21  # float32 values of an evaluation batch: 8 MB fit into caches, and are as fast as more
 
@@ -132,21 +140,30 @@ class BatchLoader:
         images = (self.images[i] for i in index.tolist())
         return Batch(_stack(images, len(index), self.images.image_size), self.labels[index], index)
 
+    @property
+    def _order(self) -> dict[str, int | None]:
+        """What the batches of an epoch depend on."""
+        step = self.batch_size * self.world_size
+        return {"images": len(self.labels), "global_batch_size": step, "batches": len(self), "seed": self.sampler.seed}
+
     def state_dict(self) -> dict[str, Any]:
-        """Return the epoch, the number of its batches that were yielded, and the number of batches in it."""
-        return {"epoch": self.sampler.epoch, "batch": self._yielded, "batches": len(self)}
+        """Return the epoch, the number of its batches that were yielded, and what its batches depend on."""
+        return {"epoch": self.sampler.epoch, "batch": self._yielded, **self._order}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue after the batches that were yielded, the next time that this epoch is iterated.
 
         Raises:
-            UserError: the state is from the middle of an epoch with another number of batches.
+            UserError: the state is from the middle of an epoch that had other batches.
         """
-        if 0 < state["batch"] < state["batches"] != len(self):
-            raise UserError(
-                f"the checkpoint is from the middle of an epoch of {state['batches']} batches, which cannot continue "
-                f"with {len(self)}: resume with the same data and batch size, or from a whole epoch (--ckpt_path best)"
-            )
+        if 0 < state["batch"] < state["batches"]:
+            for name, ours in self._order.items():
+                if state.get(name, ours) != ours:
+                    raise UserError(
+                        f"the checkpoint is from the middle of an epoch {_WORDS[name].format(state[name])}, which "
+                        f"cannot continue with {ours}: resume with the same data, batch size and seed, or from a whole "
+                        "epoch (--ckpt_path best)"
+                    )
         self._resume = state
 
     def _load(self, indices: list[Tensor]) -> Iterator[Batch | FeatureBatch]:

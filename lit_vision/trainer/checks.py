@@ -11,7 +11,6 @@ from lightning.pytorch.callbacks import (
     BatchSizeFinder,
     Callback,
     EarlyStopping,
-    GradientAccumulationScheduler,
     LearningRateFinder,
     ModelCheckpoint,
     ModelPruning,
@@ -80,7 +79,7 @@ def check_run(
     _check_monitors(trainer, model, callbacks)
     if checkpoint is not None:
         _check_progress(trainer, checkpoint, path)
-        _check_states(trainer, callbacks, checkpoint, path)
+        _check_states(callbacks, checkpoint, path)
 
 
 def _check_monitors(trainer: Trainer, model: LightningModule, callbacks: list[Callback]) -> None:
@@ -110,12 +109,9 @@ def _check_progress(trainer: Trainer, checkpoint: Mapping[str, Any], path: Path 
         log_info(message)
 
 
-def _check_states(
-    trainer: Trainer, callbacks: list[Callback], checkpoint: Mapping[str, Any], path: Path | None
-) -> None:
+def _check_states(callbacks: list[Callback], checkpoint: Mapping[str, Any], path: Path | None) -> None:
     """Refuse what the saved states of callbacks do not allow."""
     states = checkpoint.get("callbacks", {})
-    _check_accumulation(trainer, checkpoint, path)
     for callback in callbacks:
         state = states.get(callback.state_key, {})
         if isinstance(callback, EarlyStopping) and state.get("stopping_reason"):
@@ -133,21 +129,6 @@ def _check_states(
             raise UserError(
                 f"{type(callback).__name__} cannot be resumed, since no checkpoint says what it has done to the "
                 "network: start a new run"
-            )
-
-
-def _check_accumulation(trainer: Trainer, checkpoint: Mapping[str, Any], path: Path | None) -> None:
-    """Refuse to change the batches per step in the middle of an epoch, whose steps would be counted wrongly."""
-    batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-    if batches["is_last_batch"] or not batches["current"]["processed"]:
-        return
-    for state in checkpoint.get("callbacks", {}).values():
-        then = state.get("accumulate_grad_batches") if isinstance(state, dict) else None
-        scheduled = any(isinstance(found, GradientAccumulationScheduler) for found in trainer.callbacks)  # type: ignore[attr-defined]
-        if then is not None and then != trainer.accumulate_grad_batches and not scheduled:
-            raise UserError(
-                f"{path} is from the middle of an epoch with accumulate_grad_batches {then}, which cannot continue "
-                f"with {trainer.accumulate_grad_batches}: set --trainer.accumulate_grad_batches {then}"
             )
 
 

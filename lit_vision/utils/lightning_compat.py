@@ -70,6 +70,11 @@ def may_stop_early(trainer: Trainer) -> bool:
     return trainer.fit_loop._can_stop_early
 
 
+def is_within_epoch(trainer: Trainer) -> bool:
+    """Whether training starts in the middle of an epoch that a checkpoint interrupted."""
+    return trainer.fit_loop.restarted_mid_epoch
+
+
 def schedule_accumulation(trainer: Trainer) -> None:
     """Let a GradientAccumulationScheduler set the factor of an epoch that a checkpoint resumes.
 

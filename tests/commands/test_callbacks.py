@@ -118,14 +118,26 @@ def test_the_time_that_is_left_is_used(cli):
     assert "raise --trainer.max_time" in again.err
 
 
-def test_the_batches_of_a_step_cannot_change_within_an_epoch(cli, interrupted):
-    assert interrupted(15, f"{LINE} --trainer.accumulate_grad_batches 2").code == 130
+@pytest.mark.parametrize(
+    ("options", "change", "words"),
+    [
+        ("--trainer.accumulate_grad_batches 2", "--trainer.accumulate_grad_batches 1", "accumulate_grad_batches 2"),
+        ("", "--trainer.limit_train_batches 7", "num_training_batches 10"),
+        ("", "--seed_everything 1", "in the order of seed 0, which cannot continue with 1"),
+        ("", "--data.batch_size 31", "in batches of 32, which"),
+        ("", "--data.train_size 401", "of 300 images, which"),
+    ],
+)
+def test_what_an_epoch_consists_of_cannot_change_within_it(cli, interrupted, options, change, words):
+    assert interrupted(15, f"{LINE} {options}").code == 130
     resume = "fit --ckpt_path last --trainer.callbacks null"
-    result = cli(f"{resume} --trainer.accumulate_grad_batches 1")
-    assert result.code == 2
-    assert "set --trainer.accumulate_grad_batches 2" in result.err
+    before = {path: path.read_bytes() for path in Path("lightning_logs").rglob("*") if path.is_file()}
+    result = cli(f"{resume} {change}")
+    assert result.code == 2, result.out
+    assert words in result.err
+    assert {path: path.read_bytes() for path in Path("lightning_logs").rglob("*") if path.is_file()} == before
     assert cli(resume).code == 0
-    assert cli(f"{resume} --trainer.max_epochs 4 --trainer.accumulate_grad_batches 1").code == 0
+    assert cli(f"{resume} --trainer.max_epochs 4 {change}").code == 0
 
 
 def test_two_commands_cannot_write_to_one_run(cli, monkeypatch):

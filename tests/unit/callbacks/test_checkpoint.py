@@ -40,7 +40,7 @@ def test_its_name_in_checkpoints_stays(tmp_path):
         "kth_best_model_path",
         "kth_value",
         "last_model_path",
-        "accumulate_grad_batches",
+        "epoch",
     }
 
 
