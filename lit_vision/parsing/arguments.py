@@ -92,7 +92,7 @@ def find_configs(command: str, words: list[str], default: str | None = None) -> 
         if not configs:
             run = run_of(checkpoint)
             if run is None:
-                raise UserError(f"{checkpoint} is not in the folder of a run with a {CONFIG}: set --config to a config")
+                raise UserError(f"{checkpoint} is not in the folder of a run: set --config to the {CONFIG} of its run")
             configs = [run / CONFIG]
     elif not configs and default is not None and not {"--data", "--model"} & given:
         configs = [find_config(default)]

@@ -25,8 +25,10 @@ def continue_versions(loggers: object, run: Path) -> None:
         if options is None or "version" not in options or not options.get("save_dir"):
             continue
         root = Path(options.save_dir, options.get("name") or "").expanduser().absolute()
-        if run.absolute() != root and run.absolute().is_relative_to(root):
-            options.version = run.absolute().relative_to(root).parts[0]
+        if run.absolute().is_relative_to(root):
+            version, *below = run.absolute().relative_to(root).parts or ("",)
+            if tuple(below) == Path(options.get("sub_dir") or "").parts:
+                options.version = version
 
 
 def continue_tables(loggers: Sequence[Logger], run: Path | None, until: int | None = None) -> None:

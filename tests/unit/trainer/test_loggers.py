@@ -20,7 +20,9 @@ def options(**init_args):
         (options(save_dir="./mine/", name="name", version=7), "version_3"),
         (options(save_dir="mine/name", name=None, version=None), "version_3"),
         (options(save_dir="mine", name="other", version=None), None),
-        (options(save_dir="mine/name/version_3", name="", version=None), None),
+        (options(save_dir="mine/name/version_3", name="", version="a"), ""),
+        (options(save_dir="mine", name="", version=None), None),  # another logger's, though it is below this one's
+        (options(save_dir="mine", name="", version=None, sub_dir="version_3"), "name"),
         (options(save_dir=None, name="name", version=None), None),
     ],
 )
