@@ -204,6 +204,8 @@ class Classifier(FastHookNames, SGDModule, EpochMetrics, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         path = self.trainer.ckpt_path or "the checkpoint"
         checkpoints.check_resumable(self, self.class_names, self.input_spec, checkpoint, path)
+        # Lightning does so once the weights are loaded, and those of float64 would be rounded to float32 on their way
+        self.trainer.precision_plugin.convert_module(self)
         super().on_load_checkpoint(checkpoint)
 
     @classmethod

@@ -37,6 +37,7 @@ def test_a_resumed_run_equals_one_that_never_stopped(cli, fitted, more):
         (5, "--trainer.val_check_interval 5", 6),  # before a validation
         (20, "", 20),  # the last of the run
         (10, "--trainer.max_steps 20", 10),
+        (7, "--trainer.precision 64-true", 7),
         (7, "--trainer.callbacks EMAWeightAveraging --trainer.callbacks.decay 0.9", 7),
     ],
 )
