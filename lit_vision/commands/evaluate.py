@@ -1,5 +1,6 @@
 import shlex
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from lit_vision.runs import REPORT, run_of
 from lit_vision.trainer.errors import explain_full_disks
 from lit_vision.trainer.factory import as_list, make_evaluation_trainer
 from lit_vision.trainer.loggers import continue_tables, continue_versions
-from lit_vision.utils.files import ensure_writable, keep_as_it_was
+from lit_vision.utils.files import ensure_writable, keep_as_it_was, only_user
 from lit_vision.utils.log import log_info
 
 
@@ -78,14 +79,14 @@ class TestCLI(EvaluationCLI):
     @override
     def before_instantiate_classes(self) -> None:
         super().before_instantiate_classes()
-        self.run = run_of(self.checkpoint) if self.checkpoint else None
-        if self.run is not None:
-            continue_versions(self.config.trainer.logger, self.run)
+        self.tested_run = run_of(self.checkpoint) if self.checkpoint else None
+        if self.tested_run is not None:
+            continue_versions(self.config.trainer.logger, self.tested_run)
 
     @override
     def make_trainer(self, options: dict[str, Any]) -> Trainer:
-        if self.run is not None and options["logger"] in (None, True):
-            options["logger"] = RunLogger(RunFolder(self.run.parent, self.run))
+        if self.tested_run is not None and options["logger"] in (None, True):
+            options["logger"] = RunLogger(RunFolder(self.tested_run.parent, self.tested_run))
         if not options["fast_dev_run"]:
             tested = self.checkpoint or Path(self.weights or "")
             ensure_writable(tested.parent, "--ckpt_path FILE (copy the checkpoint there first)")
@@ -114,11 +115,20 @@ def test(words: list[str]) -> None:
     if wants_help("test", COMMANDS["test"].summary, words):
         return
     run = TestCLI(words)
-    folder = run.run if run.trainer.is_global_zero else None
-    undo = keep_as_it_was(folder, unless=lambda: False) if folder else nullcontext()
-    with explain_full_disks(folder or Path(), "try again"), undo:
-        continue_tables(run.trainer.loggers, run.run)
+    with explain_full_disks(run.tested_run or Path(), "try again"), _undoing(run):
+        continue_tables(run.trainer.loggers, run.tested_run)
         run.trainer.test(run.model, run.datamodule, **run.evaluation_options)
+
+
+@contextmanager
+def _undoing(run: TestCLI) -> Iterator[None]:
+    """Undo what a block did to the files of the tested run if it fails, unless a fit is writing them."""
+    with ExitStack() as stack:
+        if run.tested_run and run.trainer.is_global_zero:
+            with suppress(UserError):
+                stack.enter_context(only_user(run.tested_run))
+                stack.enter_context(keep_as_it_was(run.tested_run, unless=lambda: False))
+        yield
 
 
 test.__test__ = False  # type: ignore[attr-defined]  # for pytest: this is not a test case
