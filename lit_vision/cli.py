@@ -15,7 +15,7 @@ from lit_vision.utils.ending import (
     exit_at_once,
     forget,
     ignore_signals,
-    interrupt,
+    interrupted_by_signals,
     leave,
     received,
     signal_of,
@@ -95,7 +95,7 @@ def _run(words: list[str]) -> int | None:
     drop_leftover_ranks(os.environ)
     with at_signals(exit_at_once):
         command = load_command(name)
-    with at_signals(interrupt):
+    with interrupted_by_signals():
         return command(rest)
 
 

@@ -8,7 +8,7 @@ from lit_vision.callbacks.finite_loss import TerminateOnNaN
 from lit_vision.callbacks.pictures import Pictures
 from lit_vision.callbacks.progress import EpochBar
 from lit_vision.callbacks.report import TestReport
-from lit_vision.callbacks.run_folder import RunFolder, RunLogger
+from lit_vision.callbacks.run_folder import RunFolder
 from lit_vision.callbacks.tensorboard import TensorBoardSummary
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "OneThreadForSmallBatches",
     "Pictures",
     "RunFolder",
-    "RunLogger",
     "TensorBoardSummary",
     "TerminateOnNaN",
     "TestReport",

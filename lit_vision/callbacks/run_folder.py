@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from typing_extensions import override
 
 from lit_vision.runs import CHECKPOINTS, new_run_folder, note_elsewhere
@@ -79,25 +79,3 @@ def run_folder(trainer: Trainer) -> Path | None:
             return callback.path
     folder = trainer.loggers[0].log_dir if trainer.loggers else None
     return Path(folder) if folder else None
-
-
-class RunLogger(TensorBoardLogger):
-    """The project's TensorBoard logger, which writes to the folder of the run.
-
-    Args:
-        folder: says which folder that is.
-    """
-
-    def __init__(self, folder: RunFolder) -> None:
-        super().__init__(folder.runs.parent, folder.runs.name, default_hp_metric=False)
-        self._folder = folder
-
-    @property
-    @override
-    def version(self) -> str:
-        return self._folder.path.name
-
-    @property
-    @override
-    def log_dir(self) -> str:
-        return str(self._folder.path)

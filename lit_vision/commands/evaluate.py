@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 from typing_extensions import override
 
-from lit_vision.callbacks import RunFolder, RunLogger, TestReport
+from lit_vision.callbacks import RunFolder, TestReport
 from lit_vision.commands import COMMANDS
 from lit_vision.errors import UserError
 from lit_vision.models.weights_file import is_checkpoint
@@ -17,7 +17,7 @@ from lit_vision.parsing.vision_cli import VisionCLI
 from lit_vision.runs import REPORT, run_of
 from lit_vision.trainer.errors import explain_full_disks
 from lit_vision.trainer.factory import as_list, make_evaluation_trainer
-from lit_vision.trainer.loggers import continue_tables, continue_versions
+from lit_vision.trainer.loggers import RunLogger, continue_tables, continue_versions
 from lit_vision.utils.files import ensure_writable, keep_as_it_was, only_user
 from lit_vision.utils.log import log_info
 

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from typing_extensions import override
 
-from lit_vision.callbacks import BestAndLast, ConfigFile, RunLogger, TensorBoardSummary
+from lit_vision.callbacks import BestAndLast, ConfigFile, TensorBoardSummary
 from lit_vision.callbacks.run_folder import run_folder
 from lit_vision.commands import COMMANDS
 from lit_vision.errors import TrainingInterrupted, UserError
@@ -20,7 +20,7 @@ from lit_vision.runs import CHECKPOINTS, LAST, run_of
 from lit_vision.trainer.checks import check_run, reason_of_end
 from lit_vision.trainer.errors import explain_compile_errors, explain_full_disks
 from lit_vision.trainer.factory import as_list, make_trainer
-from lit_vision.trainer.loggers import continue_tables, continue_versions
+from lit_vision.trainer.loggers import RunLogger, continue_tables, continue_versions
 from lit_vision.utils.files import ensure_writable, keep_as_it_was, only_user
 from lit_vision.utils.lightning_compat import kill_other_processes, launched_by_lightning
 from lit_vision.utils.log import log_info

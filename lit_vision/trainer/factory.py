@@ -15,11 +15,11 @@ from lit_vision.callbacks import (
     OneThreadForSmallBatches,
     Pictures,
     RunFolder,
-    RunLogger,
     TerminateOnNaN,
 )
 from lit_vision.runs import logs_folder
 from lit_vision.trainer.checkpoint_io import AtomicCheckpointIO
+from lit_vision.trainer.loggers import RunLogger
 from lit_vision.trainer.profiler import NoOpProfiler
 
 

@@ -1,4 +1,4 @@
-"""The user's own loggers when a run goes on or is tested: they write where the run's files are."""
+"""The project's logger, and the user's own when a run goes on or is tested: they write where the run's files are."""
 
 import csv
 import warnings
@@ -6,11 +6,35 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import Namespace
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from typing_extensions import override
 
+from lit_vision.callbacks.run_folder import RunFolder
 from lit_vision.runs import METRICS
 from lit_vision.utils.files import atomic_write
 from lit_vision.utils.log import is_first_process
+
+
+class RunLogger(TensorBoardLogger):
+    """The project's TensorBoard logger, which writes to the folder of the run.
+
+    Args:
+        folder: says which folder that is.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__(folder.runs.parent, folder.runs.name, default_hp_metric=False)
+        self._folder = folder
+
+    @property
+    @override
+    def version(self) -> str:
+        return self._folder.path.name
+
+    @property
+    @override
+    def log_dir(self) -> str:
+        return str(self._folder.path)
 
 
 def continue_versions(loggers: object, run: Path) -> None:

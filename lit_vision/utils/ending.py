@@ -16,6 +16,7 @@ ENDING = [signal.SIGINT, signal.SIGTERM]
 if sys.platform != "win32":
     ENDING.append(signal.SIGHUP)
 
+_DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
 _received: list[int] = []
 
 
@@ -43,15 +44,21 @@ def signal_of(error: BaseException | None) -> int:
     return received()
 
 
+def exit_from_now_on() -> None:
+    """Let the signals end the process at once until :func:`at_signals` handles them; for its first moments."""
+    for signum in ENDING:
+        if signal.getsignal(signum) in _DEFAULTS:
+            signal.signal(signum, exit_at_once)
+
+
 @contextmanager
 def at_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Handle the signals within a block.
 
     A signal that is ignored stays so: SIGHUP is under nohup. Outside the main thread, no handler can be set.
     """
-    defaults = (signal.SIG_DFL, signal.default_int_handler)
     before = {signum: signal.getsignal(signum) for signum in ENDING}
-    changed = {signum: previous for signum, previous in before.items() if previous in defaults}
+    changed = {signum: previous for signum, previous in before.items() if previous in (*_DEFAULTS, exit_at_once)}
     if threading.current_thread() is not threading.main_thread():
         changed = {}
     for signum in changed:
@@ -61,6 +68,23 @@ def at_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[Non
     finally:
         for signum, previous in changed.items():
             signal.signal(signum, previous)
+
+
+@contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Let the signals raise exceptions within a block, see :func:`interrupt`."""
+    hook = sys.unraisablehook
+
+    def report(lost: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(lost.exc_value, KeyboardInterrupt | TrainingInterrupted):  # received() knows of these
+            hook(lost)
+
+    sys.unraisablehook = report
+    try:
+        with at_signals(interrupt):
+            yield
+    finally:
+        sys.unraisablehook = hook
 
 
 def leave(code: int) -> None:
