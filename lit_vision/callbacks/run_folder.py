@@ -16,9 +16,9 @@ from lit_vision.utils.log import is_first_process, log_info
 class RunFolder(Callback):
     """Decides where the files of a run are, and puts all checkpoints there.
 
-    That is the folder of the user's first logger that has one to itself, otherwise the next of ``runs``. The decision
-    falls when :attr:`path` is first asked for; a new folder is made then. All ranks use that of the first. A
-    ModelCheckpoint whose ``dirpath`` is given stays there.
+    The first of the user's loggers that has a folder to itself provides it; otherwise it is a new folder in ``runs``.
+    This is decided, and the folder made, when :attr:`path` is first read. All ranks use the folder of rank 0. A
+    ModelCheckpoint with a ``dirpath`` of its own keeps it.
 
     Args:
         runs: the folder of all runs of this name.
@@ -69,7 +69,7 @@ def _is_free(folder: Path) -> bool:
 def run_folder(trainer: Trainer) -> Path | None:
     """The folder of the trainer's run; None on all ranks but the first, or if there is none.
 
-    A Trainer without :class:`RunFolder` has that of its first logger, if that writes files.
+    Without a :class:`RunFolder`, it is the folder of the trainer's first logger, if that logger writes files.
     """
     if not trainer.is_global_zero:
         return None

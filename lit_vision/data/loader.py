@@ -193,7 +193,7 @@ class BatchLoader:
 
 
 def evaluation_batch_size(batch_size: int, image_size: int) -> int:
-    """The size of batches for evaluation: at least that of training, and large enough to be fast."""
+    """The batch size for evaluation: at least the training batch size, and large enough to be fast."""
     return max(batch_size, _EVAL_VALUES // (3 * image_size**2))
 
 
