@@ -63,11 +63,9 @@ class TerminateOnNaN(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Check the remaining losses and the weights: a step changes the weights after its loss was computed."""
         self._check_losses(trainer)
-        tensors = [tensor for tensor in checkpoint["state_dict"].values() if tensor.is_floating_point()]
-        if not tensors:
-            return
-        bad = torch.stack([tensor.isfinite().all() for tensor in tensors]).all().logical_not()
-        if _on_any_rank(trainer, bad):
+        tensors = checkpoint["state_dict"].values()
+        finite = [tensor.isfinite().all() for tensor in tensors if tensor.is_floating_point()]
+        if finite and _on_any_rank(trainer, torch.stack(finite).all().logical_not()):
             raise _error(trainer, "a weight is NaN or infinite", trainer.global_step, learning_rate(trainer))
 
     def _check_losses(self, trainer: Trainer) -> None:

@@ -47,6 +47,7 @@ class RateSearch(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if isinstance(pl_module, Classifier):
             pl_module.hparams["schedule"] = "constant"  # otherwise a schedule would set the rate after this callback
+            pl_module.hparams["lr"] = self.rates[0].item()  # one rate for all layers, as --model.lr will set it
 
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

@@ -12,6 +12,7 @@ from torchvision import models
 
 from lit_vision.errors import UserError
 from lit_vision.models.modules import first_line
+from lit_vision.models.unfreeze import LayerStage, find_stages
 from lit_vision.models.weights_file import WeightsFile, read_weights
 
 
@@ -57,14 +58,12 @@ def check_arch(arch: str, image_size: int) -> None:
         raise UserError(
             f"torchvision has no network {arch}: did you mean {' or '.join(close) or 'resnet18'}? (--model.arch)"
         )
+    network = _on_meta(arch)
+    name, head = _last_layer(network)
+    if not isinstance(head, nn.Linear):
+        raise UserError(f"the last layer of {arch} is {type(head).__name__}, not Linear: choose another --model.arch")
+    _replace(network, name, nn.Identity())
     with torch.device("meta"):
-        network = models.get_model(arch, weights=None).eval()
-        name, head = _last_layer(network)
-        if not isinstance(head, nn.Linear):
-            raise UserError(
-                f"the last layer of {arch} is {type(head).__name__}, not Linear: choose another --model.arch"
-            )
-        _replace(network, name, nn.Identity())
         try:
             features = network(torch.empty(1, 3, image_size, image_size))
         except (RuntimeError, AssertionError, ValueError) as error:
@@ -73,6 +72,13 @@ def check_arch(arch: str, image_size: int) -> None:
             ) from error
     if features.shape != (1, head.in_features):
         raise UserError(f"the last Linear layer of {arch} does not give its logits: choose another --model.arch")
+
+
+def stages_of(arch: str) -> list[LayerStage]:
+    """The stages of a network without its last layer, in the order of the forward pass."""
+    network = _on_meta(arch)
+    _replace(network, _last_layer(network)[0], nn.Identity())
+    return find_stages(network)
 
 
 def auxiliary_state(backbone: nn.Module) -> dict[str, Tensor]:
@@ -111,6 +117,16 @@ def _download(arch: str, name: str) -> Mapping[str, Tensor]:
             f"cannot download torchvision's weights {name} of {arch} ({error}): put {weights.url} at {file}, or name a "
             "file with --model.weights FILE"
         ) from error
+
+
+def _on_meta(arch: str) -> nn.Module:
+    """Build a network in eval mode on the meta device, which takes no memory and no time to initialise."""
+    try:
+        with torch.device("meta"):
+            network: nn.Module = models.get_model(arch, weights=None)
+    except (NotImplementedError, RuntimeError):  # RegNet and Swin compute their widths with tensors
+        network = models.get_model(arch, weights=None).to("meta")
+    return network.eval()
 
 
 def _last_layer(network: nn.Module) -> tuple[str, nn.Module]:

@@ -16,15 +16,15 @@ from lit_vision.errors import UserError
 from lit_vision.models import checkpoint as checkpoints
 from lit_vision.models.epoch_metrics import EpochMetrics, Stage
 from lit_vision.models.modules import InputSpec, check_crop_size
-from lit_vision.models.sgd import SGDModule
+from lit_vision.models.optimization import OptimizedModule
 from lit_vision.models.tta import mean_over_views
 from lit_vision.models.weights_file import last_linear, read_weights
-from lit_vision.optim import Schedule
+from lit_vision.optim import Optimizer, Schedule
 from lit_vision.utils.lightning_compat import FastHookNames
 
 
-class Classifier(FastHookNames, SGDModule, EpochMetrics, ABC):
-    """An image classifier: one step for all stages, SGD, and loss and accuracy once an epoch.
+class Classifier(FastHookNames, OptimizedModule, EpochMetrics, ABC):
+    """An image classifier: one step for all stages, an optimizer, and loss and accuracy once an epoch.
 
     A subclass builds its network in ``__init__`` and defines ``forward``; it needs nothing else to train, save and
     load: a checkpoint holds its dotted path, its options and its weights. Options must have plain values; the option
@@ -52,13 +52,15 @@ class Classifier(FastHookNames, SGDModule, EpochMetrics, ABC):
         std: Standard deviation of each channel, by which the centred values are divided; set from the data by the
             command line.
         resize: How images were resized to image_size; set from the data by the command line.
-        lr: Learning rate; with one_cycle, its peak.
-        momentum: Momentum of SGD.
-        weight_decay: Weight decay of SGD.
-        nesterov: Use Nesterov momentum.
-        schedule: Learning rate schedule: constant, or one_cycle, which rises from lr / 25 to lr and falls to 0 at the
-            end of the run.
-        warmup: Fraction of the run's steps before the peak of one_cycle, in [0, 1).
+        optimizer: Optimizer: sgd, adamw (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019) or muon,
+            which needs the extra timm and leaves what is no matrix or convolution to AdamW.
+        lr: Learning rate; with a schedule, its peak.
+        momentum: Momentum of SGD and Muon; with AdamW, beta1.
+        weight_decay: Weight decay. AdamW and Muon apply it to matrices and convolutions only, not to biases and norms.
+        nesterov: Use Nesterov momentum, with SGD or Muon.
+        schedule: Learning rate schedule: constant; one_cycle, which rises from lr / 25 to lr and falls linearly to 0 at
+            the end of the run; or cosine, which rises in the same way and falls as half a cosine.
+        warmup: Fraction of the run's steps before the peak of one_cycle or cosine, in [0, 1).
         label_smoothing: Label smoothing of the training loss, in [0, 1] (Szegedy et al., "Rethinking the Inception
             Architecture for Computer Vision", 2015).
         compile: Compile the network with torch.compile for training, which adds up to a minute at the start.
@@ -78,7 +80,8 @@ class Classifier(FastHookNames, SGDModule, EpochMetrics, ABC):
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
         std: tuple[float, float, float] = (0.5, 0.5, 0.5),
         resize: Resize = "stretch",
-        lr: float = 0.001,
+        optimizer: Optimizer = "sgd",
+        lr: float | None = 0.001,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         nesterov: bool = False,
@@ -150,8 +153,7 @@ class Classifier(FastHookNames, SGDModule, EpochMetrics, ABC):
             for side in data.training_sizes():
                 if side != self.input_spec.image_size:
                     self.check_crop_size(side)
-            steps_per_epoch = -(-self.trainer.num_training_batches // self.trainer.accumulate_grad_batches)
-            data.warn_if_only_crops(self.total_steps / steps_per_epoch)
+            data.warn_if_only_crops(self.total_steps / self.steps_per_epoch())
         if self.hparams["compile"]:
             self._compiled = torch.compile(self.forward)
 

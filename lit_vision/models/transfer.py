@@ -9,20 +9,22 @@ from typing_extensions import override
 from lit_vision.data.batch import Batch, FeatureBatch
 from lit_vision.models.backbones import auxiliary_state, check_arch, make_backbone, read_backbone_weights
 from lit_vision.models.checkpoint import check_state_dict
-from lit_vision.models.classifier import Classifier
 from lit_vision.models.epoch_metrics import Stage
 from lit_vision.models.feature_cache import serve_features
+from lit_vision.models.fine_tuning import FineTuning
 from lit_vision.models.modules import init_linear
+from lit_vision.models.unfreeze import Unfreeze
 
 
-class TransferClassifier(Classifier):
-    """A frozen torchvision backbone and a new linear layer ``fc``, the only layer that is trained.
+class TransferClassifier(FineTuning):
+    """A pretrained torchvision backbone and a new linear layer ``fc``, by default the only layer that is trained.
 
-    The backbone stays in eval mode, so that its BatchNorm statistics do not drift: after training, its parameters and
-    buffers are bit-identical. ``fc`` starts with Xavier uniform weights and zero biases.
+    The backbone stays in eval mode, so that its BatchNorm statistics do not drift, and dropout is off: after training,
+    the parameters and buffers of its frozen part are bit-identical. ``fc`` starts with Xavier uniform weights and zero
+    biases.
 
-    If the images are the same in every epoch, their features are computed once a run, and later epochs run only ``fc``.
-    Otherwise, a message says why the features are computed in every epoch.
+    If the images are the same in every epoch, the features of a frozen backbone are computed once a run, and later
+    epochs run only ``fc``. Otherwise, a message says why the features are computed in every epoch.
 
     Args:
         arch: Name of a torchvision classification network whose last layer is Linear, such as resnet18 or mobilenet_v2.
@@ -30,6 +32,11 @@ class TransferClassifier(Classifier):
             checks; a file with a state_dict of the network, or a checkpoint; or null for random weights. If the last
             layer in the file has an output for each class, as in the notebook's files, fc starts from it, unless the
             file is a checkpoint of other classes.
+        unfreeze: Layers that are trained beside fc: none (head), all normalisation layers (norm), all layers (all), or
+            a number of stages, counted from the end; the table of layers lists them.
+        unfreeze_at: Number of initial epochs that train fc alone; the schedule then begins anew for all trained layers.
+        layer_decay: Factor of the learning rate from fc to the last stage, and from each stage to the one before it.
+        lr: Learning rate; with a schedule, its peak. By default 0.001, and a tenth of that for pretrained layers.
         cache_features: Compute the features of each image once a run instead of in every epoch.
         image_size: Side of the input images in pixels; set from the data by the command line.
         kwargs: options of :class:`Classifier`.
@@ -43,16 +50,21 @@ class TransferClassifier(Classifier):
         self,
         arch: str = "resnet18",
         weights: str | Path | None = "DEFAULT",
+        unfreeze: Unfreeze = "head",
+        unfreeze_at: int = 0,
+        layer_decay: float = 1.0,
+        lr: float | None = None,
         cache_features: bool = True,
         image_size: int = 224,
         **kwargs: Any,
     ) -> None:
-        super().__init__(image_size=image_size, **kwargs)
+        super().__init__(image_size=image_size, lr=lr, **kwargs)
         self.arch = arch
         check_arch(arch, image_size)
         self.backbone, self.head_name, width = make_backbone(arch)
         self.fc = nn.Linear(width, len(self.class_names))
         init_linear(self.fc)
+        self.prepare_fine_tuning()
         self._compiled_head: Callable[[Tensor], Tensor] | None = None
         self.train()
         if weights is not None:

@@ -75,11 +75,11 @@ class WhitenedCNN(Classifier):
 
     @override
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Two groups: the biases of BatchNorm, which learn faster, and all other trained parameters."""
+        """Two groups: the biases of BatchNorm, which learn faster and decay as fast, and all other parameters."""
         biases = [module.bias for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
         fast = {id(bias) for bias in biases}
         rest = [p for p in self.parameters() if p.requires_grad and id(p) not in fast]
-        return [(rest, 1.0), (biases, self.bias_lr_scale)]
+        return [ParameterGroup(rest), ParameterGroup(biases, self.bias_lr_scale, 1 / self.bias_lr_scale)]
 
     @override
     def check_crop_size(self, side: int) -> None:

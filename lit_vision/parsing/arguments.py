@@ -12,6 +12,7 @@ import yaml
 
 from lit_vision.errors import UserError
 from lit_vision.runs import CONFIG, find_checkpoint, logs_folder, run_of
+from lit_vision.utils.log import log_info
 from lit_vision.utils.text import printable
 
 FROM_DATA = ("class_names", "image_size", "mean", "std", "resize")
@@ -101,11 +102,40 @@ def find_configs(command: str, words: list[str], default: str | None = None) -> 
             f"{command} needs a config or a checkpoint: set --config to one of {', '.join(shipped_configs())} or a "
             "file, or --ckpt_path to best, last or a file"
         )
+    if _has_other_lr(configs, options):
+        options += ["--model.lr", "null"]
     first = [word for config in configs for word in ("--config", str(config))]
     for option in ("--model", "--data"):  # before the options of the class, wherever the user puts them
         classes, options = _take(options, option)
         first += [word for name in classes for word in (option, name)]
     return Arguments([*first, *options], configs[-1].stem if configs else "run")
+
+
+def _has_other_lr(configs: list[Path], options: list[str]) -> bool:
+    """Whether the configs have a learning rate, but for another optimizer or other layers than the options ask for.
+
+    The rate of SGD would ruin a network that AdamW trains, and the rate of a new head that of a pretrained backbone.
+    """
+    if _values(options, "lr"):
+        return False
+    model: dict[str, Any] = {}
+    for config in configs:
+        content = yaml.safe_load(config.read_text()).get("model")
+        model |= content.get("init_args") or {} if isinstance(content, dict) else {}
+    for name, default in (("optimizer", "sgd"), ("unfreeze", "head")):
+        asked, own = _values(options, name), str(model.get(name, default))
+        if asked and asked[-1] != own and model.get("lr") is not None:
+            log_info(
+                f"lr {model['lr']} of {configs[-1].name} is for {name} {own}: with {asked[-1]}, the default is used "
+                "(--model.lr sets another)"
+            )
+            return True
+    return False
+
+
+def _values(options: list[str], name: str) -> list[str]:
+    """The values of an option of the model, in the order of the words."""
+    return _take(options, f"--model.{name}", f"--model.init_args.{name}")[0]
 
 
 def _take(words: list[str], *flags: str) -> tuple[list[str], list[str]]:

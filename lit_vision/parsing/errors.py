@@ -47,6 +47,11 @@ def explain(error: Exception, command: str, keys: Iterable[str]) -> UserError:
         return own
     message = str(error)
     page = f"see lit-vision {command} --help"
+    if found := re.search(r"(?:unrecognized arguments: --|[Kk]ey '?\"?)(optimizer|lr_scheduler)\b", message):
+        ours = {"optimizer": "--model.optimizer sgd, adamw or muon", "lr_scheduler": "--model.schedule"}[found[1]]
+        return UserError(
+            f"{found[1]} is LightningCLI's: use {ours} instead, with --model.lr and --model.warmup ({page})"
+        )
     if unknown := re.search(r"unrecognized arguments: (\S+)", message, re.IGNORECASE):
         return _unknown_option(unknown[1], page, keys)
     if unknown := re.search(r'Parser key "([\w.]+)":(?:.|\n)*Expected a dot import path string: (\S+)', message):

@@ -126,9 +126,10 @@ def _check_states(callbacks: list[Callback], checkpoint: Mapping[str, Any], path
                     f"{path} has used {elapsed:.0f} of {limit:.0f} seconds: raise --trainer.max_time to go on"
                 )
         if isinstance(callback, BaseFinetuning | ModelPruning):
+            ours = " with --model.unfreeze and --model.unfreeze_at" if isinstance(callback, BaseFinetuning) else ""
             raise UserError(
                 f"{type(callback).__name__} cannot be resumed, since no checkpoint says what it has done to the "
-                "network: start a new run"
+                f"network: start a new run{ours}"
             )
 
 

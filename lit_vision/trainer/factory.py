@@ -12,6 +12,7 @@ from lit_vision.callbacks import (
     BestAndLast,
     EpochBar,
     EpochLog,
+    LayerTable,
     OneThreadForSmallBatches,
     Pictures,
     RunFolder,
@@ -57,7 +58,7 @@ def make_trainer(
         options["logger"] = options["logger"] if given else RunLogger(folder)
         callbacks.append(folder)
     if options.get("enable_model_summary") is None and not _has(callbacks, ModelSummary):
-        callbacks.append(ModelSummary())
+        callbacks.append(LayerTable())
     callbacks += [TerminateOnNaN(), EpochLog(), OneThreadForSmallBatches()]
     if options.get("enable_checkpointing") is not False:
         callbacks.append(checkpoint or BestAndLast())

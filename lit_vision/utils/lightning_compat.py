@@ -3,6 +3,7 @@
 Each is needed because no public part does the same. Checked with lightning 2.6.6 and torch 2.14.1.
 """
 
+import gc
 import os
 import signal
 from typing import Any
@@ -11,7 +12,9 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, GradientAccumulationScheduler
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import _TunerExitException
+from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import override
 
 
@@ -83,6 +86,15 @@ def schedule_accumulation(trainer: Trainer) -> None:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # declared nowhere
         if isinstance(callback, GradientAccumulationScheduler):
             callback.on_train_epoch_start(trainer)
+
+
+def wrap_again(trainer: Trainer) -> None:
+    """Let DistributedDataParallel know of parameters that are trained from now on: it looks at them once, when made."""
+    strategy = trainer.strategy
+    if isinstance(strategy, DDPStrategy) and isinstance(strategy.model, DistributedDataParallel):
+        strategy.model = trainer.lightning_module
+        gc.collect()  # the hooks of the old one live as long as it does
+        strategy.configure_ddp()
 
 
 def kill_other_processes(trainer: Trainer) -> None:

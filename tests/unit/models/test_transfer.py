@@ -2,9 +2,10 @@ import hashlib
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from model_helpers import QUIET, SIZE, fit_transfer, picture_data, transfer
 
+from lit_vision.errors import UserError
 from lit_vision.models import Classifier, TransferClassifier
 
 
@@ -41,3 +42,66 @@ def test_validate_after_reload_equals_fit(pictures, tmp_path):
     assert Trainer(**QUIET).validate(opened, picture_data(pictures), verbose=False)[0] == logged
     image = torch.rand(3, 3, SIZE, SIZE)
     assert torch.equal(opened(image), model.eval()(image))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("unfreeze", "optimizer"), [("norm", "sgd"), (2, "adamw"), ("all", "muon")])
+def test_what_is_unfrozen_is_trained_and_the_rest_is_bit_identical(pictures, unfreeze, optimizer):
+    if optimizer == "muon":
+        pytest.importorskip("timm")
+    model = transfer(unfreeze=unfreeze, optimizer=optimizer, weight_decay=0.1)
+    trained = {name for stage in model._trained_stages for name in stage.params}
+    before = digest(model.backbone)
+    fit_transfer(pictures, model, epochs=1)
+    changed = {name for name, value in digest(model.backbone).items() if value != before[name]}
+    assert changed == trained  # so that no buffer is among them, such as the statistics of BatchNorm
+    assert {name for name, p in model.backbone.named_parameters() if p.requires_grad} == trained
+    assert not any(module.training for module in model.backbone.modules())
+
+
+@pytest.mark.slow
+def test_the_head_alone_is_trained_until_unfreeze_at(pictures):
+    states, served = [], []
+
+    class Watched(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            states.append(digest(pl_module.backbone))
+            served.append(trainer.train_dataloader.features is not None)
+
+    model = transfer(unfreeze="all", unfreeze_at=1)
+    before = digest(model.backbone)
+    Trainer(max_epochs=2, **QUIET, enable_checkpointing=False, callbacks=[Watched()]).fit(model, picture_data(pictures))
+    assert states[0] == before != states[1]
+    assert served == [True, False]
+
+
+def test_learning_rates_by_depth():
+    model = transfer(unfreeze=2, layer_decay=0.5, optimizer="adamw", weight_decay=0.3)
+    groups = model.configure_optimizers().param_groups
+    assert [group["lr"] for group in groups] == pytest.approx([0.05, 0.05, 0.025, 0.025, 0.0125, 0.0125])
+    assert [group["weight_decay"] for group in groups] == [0.3, 0.0] * 3
+    assert all(p.ndim == 1 for group in groups[1::2] for p in group["params"])
+    default = TransferClassifier(weights=None, unfreeze="all", optimizer="adamw").configure_optimizers().param_groups
+    assert [group["lr"] for group in default[::2]] == pytest.approx([1e-3] + [1e-4] * 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"unfreeze": 6}, "unfreeze 6 is out of range: use --model.unfreeze from 1 to 5"),
+        ({"unfreeze_at": 1}, "need layers to unfreeze: set --model.unfreeze"),
+        ({"unfreeze": 1, "unfreeze_at": -1}, "unfreeze_at -1 is below 0"),
+        ({"unfreeze": 1, "layer_decay": 0.0}, "layer_decay 0.0 is out of range"),
+        ({"unfreeze": 1, "layer_decay": 1.5}, "layer_decay 1.5 is out of range"),
+        ({"optimizer": "adamw", "nesterov": True}, "adamw has no nesterov"),
+    ],
+)
+def test_options_that_make_no_sense(options, message):
+    with pytest.raises(UserError, match=message):
+        transfer(**options)
+
+
+@pytest.mark.slow
+def test_unfreezing_after_the_end_is_refused(pictures):
+    with pytest.raises(UserError, match="unfreeze_at 3 is after the end of the run"):
+        fit_transfer(pictures, transfer(unfreeze=1, unfreeze_at=3), epochs=3)
