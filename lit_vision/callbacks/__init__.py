@@ -6,6 +6,7 @@ from lit_vision.callbacks.cpu_threads import OneThreadForSmallBatches
 from lit_vision.callbacks.epoch_log import EpochLog
 from lit_vision.callbacks.finite_loss import TerminateOnNaN
 from lit_vision.callbacks.layer_table import LayerTable
+from lit_vision.callbacks.patience import Patience
 from lit_vision.callbacks.pictures import Pictures
 from lit_vision.callbacks.progress import EpochBar
 from lit_vision.callbacks.report import TestReport
@@ -19,6 +20,7 @@ __all__ = [
     "EpochLog",
     "LayerTable",
     "OneThreadForSmallBatches",
+    "Patience",
     "Pictures",
     "RunFolder",
     "TensorBoardSummary",

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from typing_extensions import override
 
 from lit_vision.callbacks.signals import SignalWatch
-from lit_vision.errors import TrainingInterrupted, UserError
+from lit_vision.errors import TrainingInterrupted, UserError, check_at_least
 from lit_vision.runs import LAST
 from lit_vision.utils.lightning_compat import (
     CachedStateKey,
@@ -21,12 +21,13 @@ from lit_vision.utils.lightning_compat import (
     schedule_accumulation,
 )
 
+_MONITOR = "val/acc"
 _SAVE_INTERVAL = 1.0  # seconds
 _AGREE_EVERY = 10  # steps between two points where ranks agree on stopping and saving
 
 
 class BestAndLast(CachedStateKey, ModelCheckpoint):
-    """Writes checkpoints/best.ckpt by val/acc, and checkpoints/last.ckpt after each epoch and at signals.
+    """Writes checkpoints/best.ckpt of the best epoch, and checkpoints/last.ckpt after each epoch and at signals.
 
     If epochs are short, last.ckpt is written at most once a second, and always at the end of the run.
 
@@ -36,9 +37,12 @@ class BestAndLast(CachedStateKey, ModelCheckpoint):
     ``Trainer.should_stop`` after a step, the run ends in the same way but without an error; Lightning would count the
     epoch as finished.
 
-    A model that does not log val/acc has no best.ckpt.
+    A model that does not log val/acc has no best.ckpt, unless ``monitor`` names what it logs.
 
     Args:
+        monitor: Metric that chooses the best epoch: val/acc, val/loss, val/f1 (the mean of the classes' F1 scores), or
+            another that the model logs. The lowest is the best if its name ends in loss, otherwise the highest.
+        patience: Number of validations without a better one after which the run ends; by default, none ends it.
         every_n_steps: Number of steps after which last.ckpt is also written within an epoch.
         every_n_minutes: Number of minutes after which last.ckpt is also written within an epoch.
 
@@ -46,11 +50,20 @@ class BestAndLast(CachedStateKey, ModelCheckpoint):
         UserError: every_n_steps or every_n_minutes is not above 0.
     """
 
-    def __init__(self, every_n_steps: int | None = None, every_n_minutes: float | None = None) -> None:
+    def __init__(
+        self,
+        monitor: str = _MONITOR,
+        patience: int | None = None,
+        every_n_steps: int | None = None,
+        every_n_minutes: float | None = None,
+    ) -> None:
         for name, value in (("every_n_steps", every_n_steps), ("every_n_minutes", every_n_minutes)):
             if value is not None and value <= 0:
                 raise UserError(f"{name} {value} is too small: set --checkpoint.{name} to more than 0")
-        super().__init__(filename="best", monitor="val/acc", mode="max", enable_version_counter=False)
+        check_at_least(1, "checkpoint", patience=patience)
+        mode = "min" if monitor.endswith("loss") else "max"
+        super().__init__(filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
+        self.patience = patience
         self.cache_state_key()
         self.every_n_steps = every_n_steps
         self.every_n_minutes = every_n_minutes
@@ -168,7 +181,15 @@ class BestAndLast(CachedStateKey, ModelCheckpoint):
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save; Lightning's own ``save_last`` would skip the epochs that are not the best so far."""
-        if self.monitor in trainer.callback_metrics:
+        metrics = trainer.callback_metrics
+        if (
+            self.monitor != _MONITOR
+            and self.monitor not in metrics
+            and any(name.startswith("val/") for name in metrics)
+        ):
+            logged = ", ".join(sorted(metrics))
+            raise UserError(f"{self.monitor} is not logged: set --checkpoint.monitor to one of {logged}")
+        if self.monitor in metrics:
             super().on_train_epoch_end(trainer, pl_module)
         # fit_loop.done is not used: it changes the progress that is about to be saved
         ends = trainer.current_epoch + 1 == trainer.max_epochs or trainer.global_step == trainer.max_steps

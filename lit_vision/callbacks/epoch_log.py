@@ -20,7 +20,7 @@ from lit_vision.utils.files import atomic_write
 
 Row = dict[str, float]
 
-_TRAIN, _VAL = ("train/loss", "train/acc"), ("val/loss", "val/acc")
+_TRAIN, _VAL, _F1 = ("train/loss", "train/acc"), ("val/loss", "val/acc"), "val/f1"
 _COLUMNS = ("epoch", "step", *_TRAIN, *_VAL, "lr", "time/images_per_second", "time/epoch")
 
 
@@ -71,7 +71,7 @@ class EpochLog(Callback):
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._val_seconds += time.perf_counter()
-        self._val_metrics = _logged(trainer, _VAL)
+        self._val_metrics = _logged(trainer, (*_VAL, _F1))
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -137,13 +137,14 @@ def _logged(trainer: Trainer, keys: Sequence[str]) -> Row:
 
 def _line(row: Row, max_epochs: int | None) -> str:
     of = f"/{max_epochs}" if max_epochs and max_epochs > 0 else ""
-    names = {"loss": "train/loss", "acc": "train/acc", "val_loss": "val/loss", "val_acc": "val/acc"}
+    names = {"loss": "train/loss", "acc": "train/acc", "val_loss": "val/loss", "val_acc": "val/acc", "val_f1": _F1}
     numbers = "".join(f"  {name} {row[key]:.4f}" for name, key in names.items() if key in row)
     return f"epoch {row['epoch']}{of}{numbers}  {row['time/epoch']:.1f} s"
 
 
 def _write_csv(rows: Sequence[Row], path: Path) -> None:
     with atomic_write(path) as beside, beside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, _COLUMNS)
+        f1 = [_F1] if any(_F1 in row for row in rows) else []
+        writer = csv.DictWriter(file, [*_COLUMNS[:6], *f1, *_COLUMNS[6:]])
         writer.writeheader()
         writer.writerows(rows)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from lit_vision.callbacks.tensorboard import add_picture, writers
-from lit_vision.data.batch import evenly_spaced
+from lit_vision.data.batch import Batch, MixedBatch, evenly_spaced
 from lit_vision.data.datamodule import ImageDataModule, image_data
 from lit_vision.data.loader import BatchLoader
 from lit_vision.errors import check_at_least
@@ -78,11 +78,10 @@ class Pictures(Callback):
             return
         self._training_shown = True
         for writer in writers(trainer):
-            batch = loader.take(loader.sampler.tensor()[: self.count])
-            seen = _without_normalization(data.preprocess(batch, trainer.current_epoch).image, pl_module)
-            class_names = shown_names(pl_module.class_names)
-            names = [class_names[label] for label in batch.label.tolist()]
-            grid = plot_grid([Tile(image, [name]) for image, name in zip(seen, names, strict=True)], _COLUMNS)
+            batch = data.preprocess(loader.first_images(self.count), trainer.current_epoch)
+            seen = _without_normalization(batch.image, pl_module)
+            names = _captions(batch, shown_names(pl_module.class_names))
+            grid = plot_grid([Tile(image, lines) for image, lines in zip(seen, names, strict=True)], _COLUMNS)
             add_picture(writer, "train/images", grid, trainer.global_step)
 
     @override
@@ -192,6 +191,19 @@ def prediction_tiles(
             lines.append(paths[index].name)
         tiles.append(Tile(image, lines, RED if predicted != label else GREEN))
     return tiles
+
+
+def _captions(batch: Batch | MixedBatch, class_names: Sequence[str]) -> list[list[str]]:
+    """The class of each image; of a mixed one both, with their shares."""
+    names = [class_names[label] for label in batch.label.tolist()]
+    if isinstance(batch, Batch):
+        return [[name] for name in names]
+    others = [class_names[label] for label in batch.other.tolist()]
+    shares = batch.share.tolist()
+    return [
+        [f"{share:.0%} {name}", f"{1 - share:.0%} {other}"]
+        for name, other, share in zip(names, others, shares, strict=True)
+    ]
 
 
 def _without_normalization(image: Tensor, model: Classifier) -> Tensor:

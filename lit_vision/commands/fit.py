@@ -27,6 +27,7 @@ from lit_vision.utils.log import log_info
 
 _COMPARED = (
     "augment",
+    "balance",
     "batch_size",
     "crop_epochs",
     "crop_size",
@@ -144,7 +145,7 @@ def _print_summary(trainer: Trainer, seconds: float) -> None:
         return
     path = checkpoint.best_model_path or checkpoint.last_model_path
     score = checkpoint.best_model_score
-    print(f"\nbest   {'not validated' if score is None else f'val/acc {score:.4f}'}: {path}")
+    print(f"\nbest   {'not validated' if score is None else f'{checkpoint.monitor} {score:.4f}'}: {path}")
     print(f"time   {seconds:.1f} s")
     print(f"next   lit-vision test --ckpt_path {shlex.quote(path)}")
     for logger in trainer.loggers:

@@ -21,6 +21,57 @@ class Batch(NamedTuple):
     label: Tensor
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which a batch has no use for
 
+    def to(self, device: torch.device) -> "Batch":
+        """Move the batch to a device."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+
+class DrawnBatch(NamedTuple):
+    """A batch of training images of which some are repeated in an epoch, or mixed, as the loader yields it.
+
+    Attributes:
+        image: (M, 3, H, W) uint8; the first N are the images of the batch, the others are mixed into them.
+        label: (M,) int64, an index into the class names.
+        index: (M,) int64, the position of each image in its split.
+        repetition: (M,) int64, how often each image came before in this epoch.
+        partner: (N,) int64, the position in this batch of what is mixed into each image; None if they are not mixed.
+    """
+
+    image: Tensor
+    label: Tensor
+    index: Tensor  # type: ignore[assignment]  # as in Batch
+    repetition: Tensor
+    partner: Tensor | None
+
+    def to(self, device: torch.device) -> "DrawnBatch":
+        """Move the batch to a device."""
+        image, label, index = (tensor.to(device, non_blocking=True) for tensor in (self.image, self.label, self.index))
+        partner = None if self.partner is None else self.partner.to(device)
+        return DrawnBatch(image, label, index, self.repetition.to(device), partner)
+
+    @property
+    def draws(self) -> Tensor:
+        """(M,) int64, numbers that key the random draws of the images: the index, or another for a repetition."""
+        return self.index + (self.repetition << 40)
+
+
+class MixedBatch(NamedTuple):
+    """A batch of images on the device with something mixed into each.
+
+    Attributes:
+        image: (N, 3, H, W) float32, normalised.
+        label: (N,) int64, the label of the larger part of each image.
+        index: (N,) int64, the position in its split of the image that another one was mixed into.
+        other: (N,) int64, the label of the smaller part.
+        share: (N,) float32 in [0.5, 1], the share of the larger part.
+    """
+
+    image: Tensor
+    label: Tensor
+    index: Tensor  # type: ignore[assignment]  # as in Batch
+    other: Tensor
+    share: Tensor
+
 
 class FeatureBatch(NamedTuple):
     """A batch of features that a frozen network has computed from images.
@@ -34,6 +85,14 @@ class FeatureBatch(NamedTuple):
     features: Tensor
     label: Tensor
     index: Tensor  # type: ignore[assignment]  # as in Batch
+
+    def to(self, device: torch.device) -> "FeatureBatch":
+        """Move the batch to a device."""
+        return FeatureBatch(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+
+AnyBatch = Batch | MixedBatch | FeatureBatch
+"""What a model gets."""
 
 
 class LabelledImages(NamedTuple):

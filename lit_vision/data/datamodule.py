@@ -1,35 +1,36 @@
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Trainer
 from torch import Tensor
 from typing_extensions import override
 
-from lit_vision.data.batch import Batch, FeatureBatch, LabelledImages
+from lit_vision.data.augment import Augmentation
+from lit_vision.data.batch import AnyBatch, Batch, DrawnBatch, FeatureBatch, LabelledImages, MixedBatch
+from lit_vision.data.crop_epochs import CropEpochs
 from lit_vision.data.decoding import Resize
 from lit_vision.data.fingerprint import TrainingFingerprints
 from lit_vision.data.loader import BatchLoader, evaluation_batch_size
-from lit_vision.data.splits import HoldOut, ImageSource, describe, keep_in_memory, load_splits
-from lit_vision.data.transforms import (
-    Augmentation,
-    KeyedRandom,
-    Normalization,
-    augment,
-    per_channel,
-    random_crop,
-    to_float,
+from lit_vision.data.preprocessing import Preprocessing
+from lit_vision.data.splits import (
+    HoldOut,
+    ImageSource,
+    check_no_class_is_empty,
+    describe,
+    keep_in_memory,
+    load_splits,
 )
+from lit_vision.data.transforms import per_channel
 from lit_vision.errors import UserError, check_at_least
 from lit_vision.utils.lightning_compat import global_seed
 from lit_vision.utils.log import log_info
 from lit_vision.utils.memory import fits_on_gpu, memory_budget
 
 
-class ImageDataModule(LightningDataModule, ImageSource):
+class ImageDataModule(CropEpochs, ImageSource):
     """Labelled images as batches for fit, validate and test.
 
     A subclass provides the images: the members of :class:`ImageSource`, and ``prepare_data`` if they must be downloaded
@@ -41,9 +42,11 @@ class ImageDataModule(LightningDataModule, ImageSource):
         val_size: Number of training images held out for validation, or their fraction if below 1, in proportion to the
             classes; 0 validates on the data set's own second split. A checkpoint remembers which images these are.
         val_seed: Seed of the choice of held-out images, which does not depend on seed_everything.
-        augment: Augmentations of the training images, applied in the given order and drawn anew for each image and
-            epoch: flip (left-right), alternating_flip (left-right, in every other epoch), translate (up to 2 pixels),
-            jitter (brightness, contrast, saturation), rotate (up to 10 degrees).
+        augment: Augmentations of the training images, drawn anew for each image and epoch: flip, alternating_flip,
+            translate, jitter, rotate, random_resized_crop, trivial_augment, random_erasing, mixup, cutmix. They are
+            applied in the given order, but mixup and cutmix at last, of which each image draws one if both are given.
+            Options are given as in '[flip, {rotate: {degrees: 20}}]'.
+        balance: Draw all classes equally often. An epoch has as many images as without, some of them more than once.
         crop_epochs: Number of initial epochs trained on random crops, which is faster (progressive resizing: Howard,
             "Now anyone can train Imagenet in 18 minutes", 2018). Validation uses whole images, so the network must
             accept both sizes. A TransferClassifier cannot cache features while this is above 0.
@@ -68,6 +71,7 @@ class ImageDataModule(LightningDataModule, ImageSource):
         val_size: int | float = 0,
         val_seed: int = 0,
         augment: Augmentation | Sequence[Augmentation] = (),
+        balance: bool = False,
         crop_epochs: int = 0,
         crop_size: int | None = None,
         image_size: int | None = None,
@@ -90,7 +94,9 @@ class ImageDataModule(LightningDataModule, ImageSource):
         self.root = Path(root or os.environ.get("LIT_VISION_DATA") or "data").expanduser()
         self.batch_size = batch_size
         self.hold_out = HoldOut(val_size, val_seed)
-        self.augment: tuple[Augmentation, ...] = (augment,) if isinstance(augment, str) else tuple(augment)
+        self.augment: tuple[Augmentation, ...] = (augment,) if isinstance(augment, str | dict) else tuple(augment)
+        self._preprocessing = Preprocessing(self.augment, self.mean, self.std)
+        self.balance = balance
         self.crop_epochs = crop_epochs
         self.crop_size = crop_size
         self.resize = resize
@@ -100,7 +106,6 @@ class ImageDataModule(LightningDataModule, ImageSource):
         self.given_seed = seed
         self._splits: dict[str, LabelledImages] = {}
         self._fingerprints = TrainingFingerprints()
-        self._normalize = Normalization(self.mean, self.std)
 
     # Questions from other modules
 
@@ -126,46 +131,35 @@ class ImageDataModule(LightningDataModule, ImageSource):
 
     def varying_images(self) -> str | None:
         """Say why a training image differs between epochs; None if it does not."""
-        if self.augment:
+        if self._preprocessing.varies:
             return "augmentation changes the images"
         return "the first epochs see parts of the images" if self.crop_epochs else None
-
-    @contextmanager
-    def whole_images(self) -> Iterator[None]:
-        """Train without crops inside this context, since crops and whole images have different loss curves."""
-        crop_epochs, self.crop_epochs = self.crop_epochs, 0
-        try:
-            yield
-        finally:
-            self.crop_epochs = crop_epochs
-
-    def warn_if_only_crops(self, epochs: float) -> None:
-        """Tell the user if a run of this many epochs ends before it trains on whole images, unless ``epochs`` <= 0."""
-        debugging = self.trainer is not None and self.trainer.fast_dev_run  # type: ignore[attr-defined]
-        if self.crop_epochs and 0 < epochs <= self.crop_epochs and not debugging:
-            log_info(
-                f"no epoch trains on whole images, since crop_epochs is {self.crop_epochs}: lower --data.crop_epochs, "
-                "or train for more epochs"
-            )
 
     # Hooks of Lightning
 
     @override
     def setup(self, stage: str) -> None:
         """Load the splits of the stage: train and val for fit, val for validate, test for test."""
-        if self.crop_epochs and (self.crop_size or 0) > self.image_size:
-            raise UserError(
-                f"crop_size {self.crop_size} is larger than the images ({self.image_size}): lower --data.crop_size"
-            )
+        if self.crop_epochs:
+            self.check_crops(self.image_size)
         wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
         if all(split in self._splits for split in wanted):
             return
         found = load_splits(self, stage, self.hold_out, self.trainer is None or self.trainer.limit_val_batches != 0)
         missing = {split: images for split, images in found.items() if split not in self._splits}
         log_info(describe(missing, self))
+        if "train" in missing:
+            self._check_labels(missing["train"].labels)
         self._splits |= {split: self._keep_in_memory(images, split) for split, images in missing.items()}
         if "train" in missing:
             self._fingerprints.take(self._splits["train"], f"{self.resize} {self.image_size}")
+
+    def _check_labels(self, labels: Tensor) -> None:
+        if self.balance:
+            check_no_class_is_empty(labels, self.class_names, "--data.balance")
+        if self._preprocessing.mixing and len(labels.unique()) < 2:
+            names = " and ".join(self._preprocessing.mixing)
+            raise UserError(f"{names} needs training images of two classes: leave it out of --data.augment")
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -186,7 +180,8 @@ class ImageDataModule(LightningDataModule, ImageSource):
     def _keep_in_memory(self, images: LabelledImages, split: str) -> LabelledImages:
         processes = self.trainer.num_devices if self.trainer else 1
         budget = memory_budget(processes) if self.memory_budget is None else self.memory_budget * 2**30
-        return keep_in_memory(images, split, self.image_size, self.resize, budget, self.num_workers)
+        side = self._preprocessing.kept_side(self.image_size) if split == "train" else self.image_size
+        return keep_in_memory(images, split, side, self.resize, budget, self.num_workers)
 
     def _loader(self, split: str, batch_size: int, seed: int | None = None) -> BatchLoader:
         images, labels, _ = self._splits[split]
@@ -194,7 +189,9 @@ class ImageDataModule(LightningDataModule, ImageSource):
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         if not isinstance(images, Tensor) or not fits_on_gpu(images, device):
             device = torch.device("cpu")
-        return BatchLoader(images, labels, batch_size, seed, rank, world_size, self.num_workers, device)
+        of_training = {"balance": self.balance and seed is not None, "pairs": bool(self._preprocessing.mixing)}
+        more = of_training if split == "train" else {}
+        return BatchLoader(images, labels, batch_size, seed, rank, world_size, self.num_workers, device, **more)
 
     @override
     def train_dataloader(self) -> BatchLoader:
@@ -213,34 +210,29 @@ class ImageDataModule(LightningDataModule, ImageSource):
 
     @override
     def transfer_batch_to_device(
-        self, batch: Batch | FeatureBatch, device: torch.device, dataloader_idx: int
-    ) -> Batch | FeatureBatch:
+        self, batch: Batch | DrawnBatch | FeatureBatch, device: torch.device, dataloader_idx: int
+    ) -> Batch | DrawnBatch | FeatureBatch:
         """Move the tensors directly; Lightning's generic traversal takes measurable time with small batches."""
-        if isinstance(batch, Batch | FeatureBatch):
-            return type(batch)(*(tensor.to(device, non_blocking=True) for tensor in batch))
+        if isinstance(batch, Batch | DrawnBatch | FeatureBatch):
+            return batch.to(device)
         return super().transfer_batch_to_device(batch, device, dataloader_idx)  # the model summary's example input
 
     @override
-    def on_after_batch_transfer(self, batch: Batch | FeatureBatch, dataloader_idx: int) -> Batch | FeatureBatch:
+    def on_after_batch_transfer(self, batch: Batch | DrawnBatch | FeatureBatch, dataloader_idx: int) -> AnyBatch:
         """Preprocess images, with augmentation and crops while training; features need no preprocessing."""
-        if not isinstance(batch, Batch):
+        if not isinstance(batch, Batch | DrawnBatch):
             return batch
         training = self.trainer is not None and self.trainer.training
         return self.preprocess(batch, self.trainer.current_epoch if training else None)  # type: ignore[union-attr]
 
-    def preprocess(self, batch: Batch, epoch: int | None = None) -> Batch:
+    def preprocess(self, batch: Batch | DrawnBatch, epoch: int | None = None) -> Batch | MixedBatch:
         """Convert uint8 images to normalised float32, (N, 3, H, W) with channels last in memory, on the same device.
 
         Args:
             batch: a batch with images (N, 3, H, W) uint8.
             epoch: training epoch, counted from 0, whose augmentation and crops are applied; None applies neither.
         """
-        image = to_float(batch.image)
-        if epoch is not None:
-            image = augment(image, self.augment, batch.index, self.seed, epoch)
-            if epoch < self.crop_epochs and self.crop_size is not None:
-                image = random_crop(image, KeyedRandom(batch.index, self.seed, epoch), self.crop_size)
-        return Batch(self._normalize(image), batch.label, batch.index)
+        return self._preprocessing(batch, self.image_size, self.seed, epoch, self.crop_at(epoch))
 
 
 def image_data(trainer: Trainer) -> ImageDataModule | None:

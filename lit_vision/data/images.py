@@ -58,6 +58,10 @@ class LazyImages(ABC):
         """
         self[index]
 
+    def of_size(self, image_size: int) -> "LazyImages":
+        """The same images in another size, unless they cannot be resized."""
+        return self
+
     @abstractmethod
     def subset(self, index: Tensor) -> "LazyImages":
         """Select the images at these positions, (n,) int64."""
@@ -103,6 +107,10 @@ class ImageFiles(LazyImages):
             )
 
     @override
+    def of_size(self, image_size: int) -> "ImageFiles":
+        return self if self.resize is None else ImageFiles(self.paths, image_size, self.resize)
+
+    @override
     def subset(self, index: Tensor) -> "ImageFiles":
         return ImageFiles([self.paths[i] for i in index.tolist()], self.image_size, self.resize)
 
@@ -132,6 +140,10 @@ class ResizedImages(LazyImages):
     @override
     def check(self, index: int) -> None:
         """Do nothing: what is in memory was decoded already."""
+
+    @override
+    def of_size(self, image_size: int) -> "ResizedImages":
+        return ResizedImages(self.images, image_size, self.resize)
 
     @override
     def subset(self, index: Tensor) -> "ResizedImages":

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_vision.data.batch import Batch, FeatureBatch
+from lit_vision.data.balance import balanced_order, repetitions
+from lit_vision.data.batch import Batch, DrawnBatch, FeatureBatch
 from lit_vision.data.images import LazyImages, decode_ahead
 from lit_vision.data.rng import random_permutation
 from lit_vision.errors import UserError
@@ -17,6 +18,7 @@ _WORDS = {
     "global_batch_size": "in batches of {}",
     "batches": "of {} batches",
     "seed": "in the order of seed {}",
+    "balance": "with balance {}",
 }
 """How messages name what the batches of an epoch depend on."""
 
@@ -25,11 +27,19 @@ _EVAL_VALUES = 2**21  # float32 values of an evaluation batch: 8 MB fit into cac
 
 
 class EpochSampler:
-    """The order of a split: a shuffle determined by (seed, epoch), or the split's own order without a seed."""
+    """The order of a split: a shuffle determined by (seed, epoch), or the split's own order without a seed.
 
-    def __init__(self, size: int, seed: int | None) -> None:
-        self.size = size
+    Args:
+        labels: (size,) int64.
+        seed: seed of the shuffle; None keeps the order.
+        balance: draw all classes equally often, see :func:`balanced_order`.
+    """
+
+    def __init__(self, labels: Tensor, seed: int | None, balance: bool = False) -> None:
+        self.labels = labels
+        self.size = len(labels)
         self.seed = seed
+        self.balance = balance
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -40,6 +50,8 @@ class EpochSampler:
         """Return the order, (size,) int64."""
         if self.seed is None:
             return torch.arange(self.size)
+        if self.balance:
+            return balanced_order(self.labels, self.seed, self.epoch)
         return random_permutation(self.size, self.seed, "order", self.epoch)
 
 
@@ -63,6 +75,8 @@ class BatchLoader:
         world_size: number of processes.
         num_workers: number of threads that decode, if ``images`` is not a tensor.
         device: the device on which batches of images in memory are made; the images are copied to it once.
+        balance: draw all classes equally often; an epoch has as many images as without, but some more than once.
+        pairs: give each image a partner to be mixed with, the next one in the order of the epoch.
     """
 
     batch_sampler = None
@@ -77,13 +91,16 @@ class BatchLoader:
         world_size: int = 1,
         num_workers: int = 1,
         device: torch.device | str = "cpu",
+        balance: bool = False,
+        pairs: bool = False,
     ) -> None:
         self.images = images
         self.labels = labels
         self.batch_size = batch_size
-        self.sampler = EpochSampler(len(labels), seed)
+        self.sampler = EpochSampler(labels, seed, balance)
         self.rank = rank
         self.world_size = world_size
+        self.pairs = pairs
         self.num_workers = num_workers
         self.device = torch.device(device)
         self._features: Tensor | None = None
@@ -95,7 +112,7 @@ class BatchLoader:
     def __len__(self) -> int:
         return ceil(len(self.labels) / (self.batch_size * self.world_size))
 
-    def __iter__(self) -> Iterator[Batch | FeatureBatch]:
+    def __iter__(self) -> Iterator[Batch | DrawnBatch | FeatureBatch]:
         # A generator, so that the order is drawn at the first batch: the Trainer makes the iterator before it
         # announces the epoch.
         resume, self._resume = self._resume, {}
@@ -103,11 +120,31 @@ class BatchLoader:
         order = self.sampler.tensor()
         if self._features is not None or isinstance(self.images, Tensor):
             order = order.to(self.device)
-        steps = order.split(self.batch_size * self.world_size)[start:]
+        steps = self._steps(order)[start:]
+        drawn = (self.pairs or self.sampler.balance) and self._features is None
+        repeats = self._steps(repetitions(order))[start:] if drawn else []
         self._yielded = start
-        for batch in self._load([step[self.rank :: self.world_size] for step in steps]):
+        for number, batch in enumerate(self._load(steps)):
             self._yielded += 1
-            yield batch
+            yield self._drawn(batch, repeats[number]) if isinstance(batch, Batch) and drawn else batch
+
+    def _drawn(self, batch: Batch, repetition: Tensor) -> DrawnBatch:
+        device = batch.index.device
+        partner = self._partners(len(batch.label)).to(device) if self.pairs else None
+        return DrawnBatch(*batch, repetition.to(device), partner)
+
+    def _steps(self, values: Tensor) -> list[Tensor]:
+        """Divide a value for each place of the order into this process' part of each step, with those of partners."""
+        size = self.batch_size * self.world_size
+        own, following = ([s[self.rank :: self.world_size] for s in v.split(size)] for v in (values, values.roll(-1)))
+        if not self.pairs or self._features is not None:
+            return own
+        last = -1 if self.world_size == 1 else 0  # a single process has all partners but one already
+        return [torch.cat([part, partners[last:]]) for part, partners in zip(own, following, strict=True)]
+
+    def _partners(self, count: int) -> Tensor:
+        """The positions of the partners in a batch of ``count`` images, which :meth:`_steps` has put there."""
+        return torch.arange(1, count) if self.world_size == 1 else torch.arange(count // 2, count)
 
     @property
     def features(self) -> Tensor | None:
@@ -140,11 +177,21 @@ class BatchLoader:
         images = (self.images[i] for i in index.tolist())
         return Batch(_stack(images, len(index), self.images.image_size), self.labels[index], index)
 
+    def first_images(self, count: int) -> Batch | DrawnBatch:
+        """Return the first ``count`` images of the epoch on the CPU, as the loader yields images."""
+        order = self.sampler.tensor()
+        places = torch.arange(min(count + self.pairs, len(order)))
+        batch = self.take(order[places])
+        if not self.pairs and not self.sampler.balance:
+            return batch
+        return DrawnBatch(*batch, repetitions(order)[places], torch.arange(1, len(places)) if self.pairs else None)
+
     @property
     def _order(self) -> dict[str, int | None]:
         """What the batches of an epoch depend on."""
-        step = self.batch_size * self.world_size
-        return {"images": len(self.labels), "global_batch_size": step, "batches": len(self), "seed": self.sampler.seed}
+        step, sampler = self.batch_size * self.world_size, self.sampler
+        order = {"images": sampler.size, "global_batch_size": step, "batches": len(self), "seed": sampler.seed}
+        return {**order, "balance": sampler.balance}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch, the number of its batches that were yielded, and what its batches depend on."""

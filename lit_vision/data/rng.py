@@ -6,9 +6,13 @@ the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorando
 """
 
 import zlib
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+Draw = Callable[[str], Tensor]
+"""A function from a name to (N,) float32 in [0, 1), one random number for each image of the batch."""
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15

@@ -1,7 +1,7 @@
 """Splits of a source for training: images held out for validation, and images kept in memory."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -94,6 +94,27 @@ def load_splits(
     return {**train, "val": source.load(own)}
 
 
+def check_no_class_is_empty(labels: Tensor, class_names: Sequence[str], option: str) -> None:
+    """Check that there are training images of each class.
+
+    Args:
+        labels: (N,) int64, those of the training images.
+        class_names: a name for each label.
+        option: the option that needs them, for the error.
+
+    Raises:
+        UserError: a class has none.
+    """
+    counts = labels.bincount(minlength=len(class_names)).tolist()
+    empty = [name for name, count in zip(class_names, counts, strict=True) if not count]
+    if empty:
+        more = f" and {len(empty) - 3} more classes" if len(empty) > 3 else ""
+        raise UserError(
+            f"there is no training image of {', '.join(empty[:3])}{more}: add some, leave the class out, or leave "
+            f"{option} out"
+        )
+
+
 def describe(splits: Mapping[str, LabelledImages], source: ImageSource) -> str:
     """Say how many images of how many classes each split has, a line each, and what the source leaves out."""
     lines = []
@@ -133,7 +154,8 @@ def keep_in_memory(
         if images.shape[-1] == image_size and resize == "stretch":
             return source
         images = ResizedImages(images, image_size, resize)
-    if len(images) * 3 * image_size**2 > budget:
+    images = images.of_size(image_size)
+    if len(images) * 3 * images.image_size**2 > budget:
         amount = f"{len(images)} images exceed the memory budget of {budget / 2**30:.3g} GiB"
         log_info(f"{split}: {amount} (--data.memory_budget), so they are decoded batch by batch")
         check_all(images, num_workers, progress=f"checking {split}")

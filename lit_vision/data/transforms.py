@@ -6,20 +6,14 @@ size, the number of processes or the device, and a resumed run draws them again 
 with torchvision's functions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_vision.data.rng import random_uniform
-
-Draw = Callable[[str], Tensor]
-"""A function from a name to (N,) float32 in [0, 1), one random number for each image of the batch."""
-
-Augmentation = Literal["flip", "alternating_flip", "translate", "jitter", "rotate"]
+from lit_vision.data.rng import Draw, random_uniform
 
 
 @dataclass(frozen=True)
@@ -45,9 +39,9 @@ class KeyedRandom:
         return random_uniform(self.index, self.seed, "augment", name)
 
 
-def flip(image: Tensor, draw: Draw) -> Tensor:
-    """Mirror images left-right with probability 1/2; image (N, 3, H, W)."""
-    return torch.where((draw("flip") < 0.5)[:, None, None, None], image.flip(-1), image)
+def flip(image: Tensor, draw: Draw, p: float = 0.5) -> Tensor:
+    """Mirror images left-right with probability ``p``; image (N, 3, H, W)."""
+    return torch.where((draw("flip") < p)[:, None, None, None], image.flip(-1), image)
 
 
 def alternating_flip(image: Tensor, random: KeyedRandom) -> Tensor:
@@ -106,31 +100,6 @@ def rotate(image: Tensor, draw: Draw, degrees: float = 10.0) -> Tensor:
         [torch.stack([cos, -sin * height / width, zero], 1), torch.stack([sin * width / height, cos, zero], 1)], 1
     )
     return F.grid_sample(image, F.affine_grid(matrix, list(image.shape), align_corners=False), align_corners=False)
-
-
-_FUNCTIONS: dict[str, Callable[[Tensor, KeyedRandom], Tensor]] = {
-    "flip": flip,
-    "alternating_flip": alternating_flip,
-    "translate": translate,
-    "jitter": jitter,
-    "rotate": rotate,
-}
-assert set(_FUNCTIONS) == set(get_args(Augmentation))
-
-
-def augment(image: Tensor, names: Sequence[Augmentation], index: Tensor, seed: int, epoch: int) -> Tensor:
-    """Apply augmentations in the given order, each image with its own random numbers.
-
-    Args:
-        image: (N, 3, H, W) float32 in [0, 1].
-        names: names of the augmentations.
-        index: (N,) int64, the position of each image in its split; with seed and epoch, it decides the draws.
-        seed: seed of the run.
-        epoch: training epoch, counted from 0.
-    """
-    for name in names if len(index) else ():  # a process may have no image in the last batch of an epoch
-        image = _FUNCTIONS[name](image, KeyedRandom(index, seed, epoch))
-    return image
 
 
 def to_float(image: Tensor) -> Tensor:

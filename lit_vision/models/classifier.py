@@ -8,13 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from lit_vision.data.batch import Batch, FeatureBatch
+from lit_vision.data.batch import AnyBatch, FeatureBatch, MixedBatch
 from lit_vision.data.datamodule import image_data
 from lit_vision.data.decoding import Resize
 from lit_vision.data.loader import BatchLoader
+from lit_vision.data.splits import check_no_class_is_empty
 from lit_vision.errors import UserError
 from lit_vision.models import checkpoint as checkpoints
 from lit_vision.models.epoch_metrics import EpochMetrics, Stage
+from lit_vision.models.loss import ClassWeights, balanced_weights, training_loss
 from lit_vision.models.modules import InputSpec, check_crop_size
 from lit_vision.models.optimization import OptimizedModule
 from lit_vision.models.tta import mean_over_views
@@ -63,6 +65,8 @@ class Classifier(FastHookNames, OptimizedModule, EpochMetrics, ABC):
         warmup: Fraction of the run's steps before the peak of one_cycle or cosine, in [0, 1).
         label_smoothing: Label smoothing of the training loss, in [0, 1] (Szegedy et al., "Rethinking the Inception
             Architecture for Computer Vision", 2015).
+        class_weights: Weights of the classes in the training loss: equal, or balanced, which gives rare classes more
+            weight, so that all classes have the same in total.
         compile: Compile the network with torch.compile for training, which adds up to a minute at the start.
         tta: Test-time augmentation: test and predict with the mean over six views of each image.
 
@@ -88,6 +92,7 @@ class Classifier(FastHookNames, OptimizedModule, EpochMetrics, ABC):
         schedule: Schedule = "constant",
         warmup: float = 0.05,
         label_smoothing: float = 0.0,
+        class_weights: ClassWeights = "equal",
         compile: bool = False,
         tta: bool = False,
     ) -> None:
@@ -101,6 +106,7 @@ class Classifier(FastHookNames, OptimizedModule, EpochMetrics, ABC):
         self.tta = tta
         self.trained = False
         """Whether weights with an output for each of these classes were loaded."""
+        self._class_weights: Tensor | None = None
         self._compiled: Callable[[Tensor], Tensor] | None = None
 
     @property  # type: ignore[misc]
@@ -154,27 +160,40 @@ class Classifier(FastHookNames, OptimizedModule, EpochMetrics, ABC):
                 if side != self.input_spec.image_size:
                     self.check_crop_size(side)
             data.warn_if_only_crops(self.total_steps / self.steps_per_epoch())
+        self._class_weights = self._find_class_weights()
         if self.hparams["compile"]:
             self._compiled = torch.compile(self.forward)
 
-    def logits(self, batch: Batch | FeatureBatch, stage: Stage) -> Tensor:
+    def _find_class_weights(self) -> Tensor | None:
+        if self.hparams["class_weights"] == "equal":
+            return None
+        loader, data = self.trainer.train_dataloader, image_data(self.trainer)
+        if not isinstance(loader, BatchLoader) or (data is not None and data.balance):
+            reason = "the data draws all classes equally often" if data else "the data is not an ImageDataModule"
+            raise UserError(f"class_weights balanced cannot be used, since {reason}: leave --model.class_weights out")
+        check_no_class_is_empty(loader.labels, self.class_names, "--model.class_weights")
+        return balanced_weights(loader.labels, len(self.class_names)).to(self.device)
+
+    def logits(self, batch: AnyBatch, stage: Stage) -> Tensor:
         """Logits (N, classes) of a batch on the device, in the precision of the network."""
         assert not isinstance(batch, FeatureBatch)  # a loader serves features only to the model that computed them
         # Evaluation is not compiled, so that fit and validate compute the same figures to the last digit.
         network = (self._compiled or self) if stage == "train" else self.forward_tta if stage == "test" else self
         return network(batch.image.to(self.dtype))
 
-    def step(self, batch: Batch | FeatureBatch, stage: Stage) -> tuple[Tensor, Tensor]:
+    def step(self, batch: AnyBatch, stage: Stage) -> tuple[Tensor, Tensor]:
         """Compute and count a batch; returns its mean loss and its logits (N, classes), in float32 or float64."""
-        sums = self.metric_sums(stage)
         if not len(batch.label):  # the last batch has fewer images than there are ranks
             return self._zero_loss(), torch.zeros(0, len(self.class_names), device=batch.label.device)
         logits = self.logits(batch, stage)
         if logits.dtype in (torch.bfloat16, torch.float16):  # which are too coarse for a loss
             logits = logits.float()
-        smoothing = self.hparams["label_smoothing"] if stage == "train" else 0.0
-        loss = F.cross_entropy(logits, batch.label, label_smoothing=smoothing)
-        sums.add(loss, logits, batch.label)
+        if stage == "train":
+            mixed = (batch.other, batch.share) if isinstance(batch, MixedBatch) else None
+            loss = training_loss(logits, batch.label, mixed, self.hparams["label_smoothing"], self._class_weights)
+        else:
+            loss = F.cross_entropy(logits, batch.label)
+        self.count(stage, loss, logits, batch.label)
         return loss, logits
 
     def _zero_loss(self) -> Tensor:
@@ -182,7 +201,7 @@ class Classifier(FastHookNames, OptimizedModule, EpochMetrics, ABC):
         return torch.stack([parameter.sum() for parameter in self.parameters() if parameter.requires_grad]).sum() * 0
 
     @override
-    def training_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: AnyBatch, batch_idx: int) -> Tensor:
         """Mean loss of a batch, weighted so that DDP's average over ranks equals the mean over images."""
         loss = self.step(batch, "train")[0]
         if self.trainer.world_size > 1 and isinstance(loader := self.trainer.train_dataloader, BatchLoader):
@@ -190,11 +209,11 @@ class Classifier(FastHookNames, OptimizedModule, EpochMetrics, ABC):
         return loss
 
     @override
-    def validation_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> Tensor:
+    def validation_step(self, batch: AnyBatch, batch_idx: int) -> Tensor:
         return self.step(batch, "val")[1]
 
     @override
-    def test_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> Tensor:
+    def test_step(self, batch: AnyBatch, batch_idx: int) -> Tensor:
         return self.step(batch, "test")[1]
 
     @override

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from lit_vision.data.batch import Batch, FeatureBatch
+from lit_vision.data.batch import AnyBatch, FeatureBatch
 from lit_vision.models.backbones import auxiliary_state, check_arch, make_backbone, read_backbone_weights
 from lit_vision.models.checkpoint import check_state_dict
 from lit_vision.models.epoch_metrics import Stage
@@ -75,7 +75,7 @@ class TransferClassifier(FineTuning):
         return self.fc(self.backbone(image))
 
     @override
-    def logits(self, batch: Batch | FeatureBatch, stage: Stage) -> Tensor:
+    def logits(self, batch: AnyBatch, stage: Stage) -> Tensor:
         if isinstance(batch, FeatureBatch):
             head = (self._compiled_head or self.fc) if stage == "train" else self.fc
             return head(batch.features.to(self.dtype))

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import (
     Timer,
 )
 
+from lit_vision.callbacks import BestAndLast, Patience
 from lit_vision.errors import UserError, check_at_least
 from lit_vision.utils.log import log_info
 
@@ -29,7 +30,7 @@ _INSTEAD: dict[type[Callback], str] = {
 """Callbacks of Lightning's whose runs cannot be resumed, and what does their work here."""
 
 _TRAIN_METRICS = {"train/loss", "train/acc", "lr", "time/images_per_second"}
-_VAL_METRICS = {"val/loss", "val/acc"}
+_VAL_METRICS = {"val/loss", "val/acc", "val/f1"}
 
 
 _PROCESSES_PER_CORE = 16
@@ -87,12 +88,16 @@ def _check_monitors(trainer: Trainer, model: LightningModule, callbacks: list[Ca
         return  # the user's own may log anything
     known = _TRAIN_METRICS | (_VAL_METRICS if trainer.limit_val_batches else set())
     for callback in callbacks:
-        if not isinstance(callback, EarlyStopping | ModelCheckpoint) or callback.monitor in known | {None}:
+        only_best = isinstance(callback, BestAndLast) and callback.patience is None
+        allowed = known | _VAL_METRICS if only_best else known  # without a validation, there is no best epoch
+        if not isinstance(callback, EarlyStopping | ModelCheckpoint) or callback.monitor in allowed | {None}:
             continue
-        if type(callback).__module__.startswith("lightning."):
+        if type(callback).__module__.startswith(("lightning.", "lit_vision.")):
             name = type(callback).__name__
-            metrics = ", ".join(sorted(known))
-            raise UserError(f"{name} monitors {callback.monitor}, which is not logged: use one of {metrics}")
+            metrics = ", ".join(sorted(allowed))
+            raise UserError(
+                f"{name} monitors {callback.monitor}, which is not logged: use one of {metrics} (--checkpoint.monitor)"
+            )
 
 
 def _check_progress(trainer: Trainer, checkpoint: Mapping[str, Any], path: Path | None) -> None:
@@ -115,9 +120,12 @@ def _check_states(callbacks: list[Callback], checkpoint: Mapping[str, Any], path
     for callback in callbacks:
         state = states.get(callback.state_key, {})
         if isinstance(callback, EarlyStopping) and state.get("stopping_reason"):
+            if isinstance(callback, Patience) and callback.patience > state["wait_count"]:
+                continue
+            more = "raise --checkpoint.patience" if isinstance(callback, Patience) else "give it other options"
             raise UserError(
                 f"EarlyStopping ended the run of {path} after epoch {state['stopped_epoch'] + 1}: leave the callback "
-                "out to go on, or give it other options"
+                f"out to go on, or {more}"
             )
         if isinstance(callback, Timer) and (limit := _seconds(callback)) is not None:
             elapsed = state.get("time_elapsed", {}).get("train", 0)

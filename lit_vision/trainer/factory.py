@@ -14,6 +14,7 @@ from lit_vision.callbacks import (
     EpochLog,
     LayerTable,
     OneThreadForSmallBatches,
+    Patience,
     Pictures,
     RunFolder,
     TerminateOnNaN,
@@ -61,7 +62,11 @@ def make_trainer(
         callbacks.append(LayerTable())
     callbacks += [TerminateOnNaN(), EpochLog(), OneThreadForSmallBatches()]
     if options.get("enable_checkpointing") is not False:
-        callbacks.append(checkpoint or BestAndLast())
+        checkpoint = checkpoint or BestAndLast()
+        if checkpoint.patience is not None:
+            assert checkpoint.monitor is not None
+            callbacks.append(Patience(checkpoint.monitor, patience=checkpoint.patience, mode=checkpoint.mode))
+        callbacks.append(checkpoint)
     callbacks.append(pictures or Pictures())
     plugins = as_list(options.get("plugins"))
     if not _has(plugins, CheckpointIO):

@@ -2,10 +2,11 @@ import pytest
 import torch
 import torchvision.transforms.v2.functional as TF
 
+from lit_vision.data.augment import KINDS, read_augment
+from lit_vision.data.augment import augment as apply
 from lit_vision.data.transforms import (
     KeyedRandom,
     Normalization,
-    augment,
     flip,
     jitter,
     normalize,
@@ -15,8 +16,22 @@ from lit_vision.data.transforms import (
     translate,
 )
 
+SQUARE = torch.rand(64, 3, 20, 20, generator=torch.Generator().manual_seed(1))
 IMAGE = torch.rand(64, 3, 16, 24, generator=torch.Generator().manual_seed(0))
 INDEX = torch.arange(64)
+FEWEST_KINDS = {
+    "flip": 2,
+    "alternating_flip": 2,
+    "translate": 20,
+    "random_resized_crop": 60,
+    "trivial_augment": 30,
+    "random_erasing": 20,
+}
+"""How many different results 64 draws have at least."""
+
+
+def augment(image, steps, index, seed, epoch):
+    return apply(image, read_augment(steps), KeyedRandom(index, seed, epoch), image.shape[-1])
 
 
 def fixed(**draws):
@@ -81,16 +96,17 @@ def test_jitter_is_torchvisions():
     torch.testing.assert_close(jitter(IMAGE, fixed(**draws)), expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["flip", "alternating_flip", "translate", "jitter", "rotate"])
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in ("mixup", "cutmix")])
 def test_draws_are_per_image_and_do_not_depend_on_the_batch(name):
-    whole = augment(IMAGE, [name], INDEX, 0, 3)
-    part = augment(IMAGE[10:13], [name], INDEX[10:13], 0, 3)
+    image = SQUARE if name == "random_resized_crop" else IMAGE
+    whole = augment(image, [name], INDEX, 0, 3)
+    part = augment(image[10:13], [name], INDEX[10:13], 0, 3)
     torch.testing.assert_close(part, whole[10:13])
-    same = IMAGE[:1].expand(64, -1, -1, -1)
+    same = image[:1].expand(64, -1, -1, -1)
     kinds = len(augment(same, [name], INDEX, 0, 0).flatten(1).unique(dim=0))
-    assert kinds >= {"flip": 2, "alternating_flip": 2, "translate": 20}.get(name, 64)
-    assert not torch.equal(whole, augment(IMAGE, [name], INDEX, 0, 4))
-    assert not torch.equal(whole, augment(IMAGE, [name], INDEX, 1, 3))
+    assert kinds >= FEWEST_KINDS.get(name, 64)
+    assert not torch.equal(whole, augment(image, [name], INDEX, 0, 4))
+    assert not torch.equal(whole, augment(image, [name], INDEX, 1, 3))
     assert whole.min() >= 0
     assert whole.max() <= 1
 

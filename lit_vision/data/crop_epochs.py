@@ -1,0 +1,50 @@
+"""Progressive resizing: the first epochs of a run train on random crops of the images."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lightning.pytorch import LightningDataModule
+
+from lit_vision.errors import UserError
+from lit_vision.utils.log import log_info
+
+
+class CropEpochs(LightningDataModule):
+    """The part of a data module that knows which epochs see crops.
+
+    Attributes:
+        crop_epochs: number of initial epochs that are trained on crops.
+        crop_size: side of the crops in pixels; None if there are none.
+    """
+
+    crop_epochs: int
+    crop_size: int | None
+
+    def crop_at(self, epoch: int | None) -> int | None:
+        """Side of the crops in an epoch, counted from 0, in pixels; None for whole images."""
+        return self.crop_size if epoch is not None and epoch < self.crop_epochs else None
+
+    def check_crops(self, image_size: int) -> None:
+        """Raise a UserError if the crops are larger than the images."""
+        if (self.crop_size or 0) > image_size:
+            raise UserError(
+                f"crop_size {self.crop_size} is larger than the images ({image_size}): lower --data.crop_size"
+            )
+
+    @contextmanager
+    def whole_images(self) -> Iterator[None]:
+        """Train without crops inside this context, since crops and whole images have different loss curves."""
+        crop_epochs, self.crop_epochs = self.crop_epochs, 0
+        try:
+            yield
+        finally:
+            self.crop_epochs = crop_epochs
+
+    def warn_if_only_crops(self, epochs: float) -> None:
+        """Tell the user if a run of this many epochs ends before it trains on whole images, unless ``epochs`` <= 0."""
+        debugging = self.trainer is not None and self.trainer.fast_dev_run  # type: ignore[attr-defined]
+        if self.crop_epochs and 0 < epochs <= self.crop_epochs and not debugging:
+            log_info(
+                f"no epoch trains on whole images, since crop_epochs is {self.crop_epochs}: lower --data.crop_epochs, "
+                "or train for more epochs"
+            )
