@@ -10,7 +10,7 @@ from typing_extensions import override
 from lit_vision.callbacks import OneThreadForSmallBatches
 from lit_vision.commands import COMMANDS
 from lit_vision.errors import UserError
-from lit_vision.models import Classifier
+from lit_vision.models import Classifier, TransferClassifier
 from lit_vision.optim import set_lr
 from lit_vision.parsing.help import wants_help
 from lit_vision.parsing.vision_cli import VisionCLI
@@ -48,6 +48,8 @@ class RateSearch(Callback):
         if isinstance(pl_module, Classifier):
             pl_module.hparams["schedule"] = "constant"  # otherwise a schedule would set the rate after this callback
             pl_module.hparams["lr"] = self.rates[0].item()  # one rate for all layers, as --model.lr will set it
+        if isinstance(pl_module, TransferClassifier):
+            pl_module.hparams["unfreeze_at"] = 0  # the rate is searched for all layers that will be trained
 
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

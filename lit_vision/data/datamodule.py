@@ -152,7 +152,7 @@ class ImageDataModule(CropEpochs, ImageSource):
             self._check_labels(missing["train"].labels)
         self._splits |= {split: self._keep_in_memory(images, split) for split, images in missing.items()}
         if "train" in missing:
-            self._fingerprints.take(self._splits["train"], f"{self.resize} {self.image_size}")
+            self._fingerprints.take(self._splits["train"], f"{self.resize} {self._kept_side(missing['train'])}")
 
     def _check_labels(self, labels: Tensor) -> None:
         if self.balance:
@@ -180,8 +180,13 @@ class ImageDataModule(CropEpochs, ImageSource):
     def _keep_in_memory(self, images: LabelledImages, split: str) -> LabelledImages:
         processes = self.trainer.num_devices if self.trainer else 1
         budget = memory_budget(processes) if self.memory_budget is None else self.memory_budget * 2**30
-        side = self._preprocessing.kept_side(self.image_size) if split == "train" else self.image_size
+        side = self._kept_side(images) if split == "train" else self.image_size
         return keep_in_memory(images, split, side, self.resize, budget, self.num_workers)
+
+    def _kept_side(self, images: LabelledImages) -> int:
+        side = self._preprocessing.kept_side(self.image_size)
+        native = images.images.shape[-1] if isinstance(images.images, Tensor) else side
+        return max(self.image_size, min(side, native))  # to enlarge what is in memory would add nothing
 
     def _loader(self, split: str, batch_size: int, seed: int | None = None) -> BatchLoader:
         images, labels, _ = self._splits[split]

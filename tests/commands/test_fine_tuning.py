@@ -107,3 +107,10 @@ def test_bad_input(line, cli, option, message):
     result = cli(f"{line} {option}")
     assert (result.code, message in result.err, result.err.count("\n")) == (2, True, 1), result.err
     assert not Path("lightning_logs").exists()
+
+
+def test_the_search_for_a_rate_trains_all_that_will_be_trained(line, cli):
+    words = line.replace("fit", "lr-find", 1).replace("--trainer.max_epochs 3", "--num_training 30 --max_lr 0.1")
+    result = cli(words)
+    assert result.code in (0, 2), result.err
+    assert "unfreeze_at" not in result.err

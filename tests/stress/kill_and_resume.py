@@ -28,6 +28,15 @@ RECIPES = {
         "--config shapes.yaml --data.train_size 1300 --data.val_size 200 --trainer.max_epochs 4 "
         "--data.augment [flip,translate,rotate] --model.schedule one_cycle"
     ),
+    "mixed": (
+        "--config shapes.yaml --data.train_size 700 --data.val_size 200 --trainer.max_epochs 3 --data.balance true "
+        "--data.augment [flip,random_resized_crop,trivial_augment,random_erasing,mixup,cutmix] --model.optimizer adamw"
+    ),
+    "fine-tuned": (
+        "--config hymenoptera.yaml --model.arch mobilenet_v3_small --model.weights null --data ShapesDataModule "
+        "--data.train_size 100 --data.test_size 20 --data.image_size 64 --data.batch_size 4 --trainer.max_epochs 3 "
+        "--model.unfreeze 2 --model.unfreeze_at 1 --model.optimizer adamw --model.schedule cosine"
+    ),
     "averaged": (
         "--config cifar_fast.yaml --data ShapesDataModule --data.train_size 1300 --data.val_size 200 "
         "--data.batch_size 32 --trainer.max_epochs 4"

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from lit_vision.data import ImageFolderDataModule, ShapesDataModule
+from lit_vision.data import ImageDataModule, ImageFolderDataModule, ShapesDataModule
 from lit_vision.data.augment import read_augment
+from lit_vision.data.batch import LabelledImages
 from lit_vision.errors import UserError
 
 
@@ -48,3 +49,24 @@ def test_training_images_are_kept_large_enough_for_crops(folders):
     for epoch in (0, None):
         assert data.preprocess(raw, epoch).image.shape == (6, 3, 32, 32)
     assert data.preprocess(raw, 0).image.is_contiguous(memory_format=torch.channels_last)
+
+
+class InMemory(ImageDataModule):
+    """Images of 32 pixels."""
+
+    class_names = ["a", "b"]
+    split_names = ["train"]
+    native_size = 32
+
+    def load(self, split):
+        return LabelledImages(torch.zeros(20, 3, 32, 32, dtype=torch.uint8), torch.arange(20) % 2)
+
+
+@pytest.mark.parametrize(("image_size", "kept"), [(32, 32), (24, 32), (16, 22), (64, 64)])
+def test_images_in_memory_are_not_enlarged_for_crops(image_size, kept):
+    crop = [{"random_resized_crop": {"scale": [0.08, 1.0]}}]
+    data = InMemory(batch_size=5, val_size=5, image_size=image_size, augment=crop, seed=0)
+    data.setup("fit")
+    raw = next(iter(data.train_dataloader()))
+    assert raw.image.shape[-1] == kept
+    assert data.preprocess(raw, 0).image.shape[-1] == data.preprocess(raw).image.shape[-1] == image_size
