@@ -1,3 +1,6 @@
+import math
+import sys
+
 import pytest
 import torch
 from lightning.pytorch import Trainer
@@ -6,7 +9,7 @@ from model_helpers import NAMES, QUIET, batches, small
 from lit_vision.data import ShapesDataModule
 from lit_vision.errors import UserError
 from lit_vision.models import SmallCNN, WhitenedCNN
-from lit_vision.optim import one_cycle
+from lit_vision.optim import cosine, one_cycle
 
 
 def rates(trainer_options, resume=None, **options):
@@ -151,3 +154,26 @@ def test_an_optimizer_of_ones_own_keeps_its_saved_options(tmp_path):
     group = again.optimizers[0].param_groups[0]
     assert group["weight_decay"] == 0.3
     assert group["lr"] == pytest.approx(0.02 / 6)  # the schedule is that of any optimizer
+
+
+def test_cosine_rises_and_falls_over_the_whole_run():
+    seen, _ = rates({"max_epochs": 4}, lr=1.0, schedule="cosine", warmup=0.25)
+    assert (seen[0], seen[5], seen[10], seen[25]) == pytest.approx((0.04, 0.52, 1.0, 0.5))
+    assert seen[39] == pytest.approx((1 + math.cos(math.pi * 29 / 30)) / 2)
+    assert cosine(1.0) == 0.0
+
+
+def test_muon_without_timm(monkeypatch):
+    for name in ("timm", "timm.optim", "timm.optim.muon"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UserError, match=r"muon needs timm: install it with pip install 'lit-vision\[timm\]'"):
+        small(optimizer="muon")
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_biases_do_not_decay(optimizer):
+    pytest.importorskip("timm")
+    groups = small(optimizer=optimizer, weight_decay=0.1, lr=0.01).configure_optimizers().param_groups
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
+    assert all(p.ndim > 1 for p in groups[0]["params"])
+    assert all(p.ndim == 1 for p in groups[1]["params"])
