@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from typing_extensions import override
 
-from lit_vision.data.batch import Batch, FeatureBatch
+from lit_vision.data.batch import Batch, FeatureBatch, MixedBatch
 from lit_vision.utils.log import log_info
 
 # On two cores (AVX2), an epoch of SmallCNN (66,722 parameters) on shapes, in batches of 32 images of 32x32, takes 2.9 s
@@ -88,7 +88,7 @@ class OneThreadForSmallBatches(Callback):
 
 def _values(batch: object) -> Tensor | None:
     """Return the network's input in a batch, or None if it is not a Batch or FeatureBatch."""
-    if isinstance(batch, Batch):
+    if isinstance(batch, Batch | MixedBatch):
         return batch.image
     return batch.features if isinstance(batch, FeatureBatch) else None
 

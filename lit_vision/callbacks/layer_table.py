@@ -1,4 +1,4 @@
-from typing import Any, ClassVar
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelSummary
@@ -15,17 +15,18 @@ class LayerTable(ModelSummary):
     The stages count from the end, as ``--model.unfreeze`` does.
     """
 
-    stages: ClassVar[list[dict[str, str]]] = []  # of the class, since Lightning calls summarize without an instance
+    rows: list[dict[str, str]]
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        LayerTable.stages = stage_rows(pl_module) if isinstance(pl_module, TransferClassifier) else []
+        self.rows = stage_rows(pl_module) if isinstance(pl_module, TransferClassifier) else []
         super().on_fit_start(trainer, pl_module)
 
-    @staticmethod
     @override
-    def summarize(summary_data: Columns, *args: Any, **kwargs: Any) -> None:
-        ModelSummary.summarize(with_stages(summary_data, LayerTable.stages), *args, **kwargs)
+    def summarize(  # type: ignore[override]  # static there, but called on the instance
+        self, summary_data: Columns, *args: Any, **kwargs: Any
+    ) -> None:
+        ModelSummary.summarize(with_stages(summary_data, self.rows), *args, **kwargs)
 
 
 def stage_rows(model: TransferClassifier) -> list[dict[str, str]]:

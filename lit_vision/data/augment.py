@@ -72,7 +72,7 @@ def read_augment(given: Augmentation | Sequence[Augmentation]) -> dict[str, dict
 def _read_options(name: str, given: Any) -> dict[str, Any]:
     if "," in name:
         words = ", ".join(word.strip() for word in name.split(","))
-        raise UserError(f"{name} is no list: use --data.augment '[{words}]'")
+        raise UserError(f"{name} is not a list: use --data.augment '[{words}]'")
     if name not in KINDS:
         raise UserError(f"there is no augmentation {name}{_meant(name, KINDS)}: set --data.augment to {_listed(KINDS)}")
     kind = KINDS[name]

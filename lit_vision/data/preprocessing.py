@@ -15,7 +15,6 @@ class Preprocessing:
     """Turns the images of a loader into those that a network takes.
 
     Args:
-        image_size: side of the images in pixels.
         steps: names of augmentations, or their names with their options, see :func:`read_augment`.
         mean: mean of each channel, subtracted from values in [0, 1].
         std: standard deviation of each channel, by which the centred values are divided.

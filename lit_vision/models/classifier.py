@@ -55,7 +55,7 @@ class Classifier(FastHookNames, OptimizedModule, EpochMetrics, ABC):
             command line.
         resize: How images were resized to image_size; set from the data by the command line.
         optimizer: Optimizer: sgd, adamw (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019) or muon,
-            which needs the extra timm and leaves what is no matrix or convolution to AdamW.
+            which needs the extra timm and leaves vectors, such as biases, to AdamW.
         lr: Learning rate; with a schedule, its peak.
         momentum: Momentum of SGD and Muon; with AdamW, beta1.
         weight_decay: Weight decay. AdamW and Muon apply it to matrices and convolutions only, not to biases and norms.

@@ -45,8 +45,6 @@ def test_two_processes_train_what_one_trains(line, process, cli):
     for result in (process("-m", "lit_vision", *two.split()), cli(f"{line} --trainer.devices 1 --data.batch_size 8")):
         assert result.code == 0, result.err
     last = [RUN.with_name(f"version_{number}") / "checkpoints" / "last.ckpt" for number in range(2)]
-    start = weights(RUN / "checkpoints" / "best.ckpt")
-    assert not same(start, weights(last[0])) or len(rows_of(RUN)) == 3
     for name, tensor in weights(last[0]).items():
         torch.testing.assert_close(tensor, weights(last[1])[name], atol=1e-5, rtol=0)
 

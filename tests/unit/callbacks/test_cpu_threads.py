@@ -4,7 +4,7 @@ from lightning.pytorch import Callback, Trainer
 
 from lit_vision.callbacks import OneThreadForSmallBatches
 from lit_vision.data import ShapesDataModule
-from lit_vision.data.batch import FeatureBatch
+from lit_vision.data.batch import FeatureBatch, MixedBatch
 from lit_vision.models import SmallCNN, WhitenedCNN
 
 
@@ -53,6 +53,7 @@ def test_small_batches_of_features_are_trained_in_one_thread_and_foreign_batches
     for batch, threads in (
         (FeatureBatch(torch.zeros(4, 512), label, label), 1),
         (FeatureBatch(torch.zeros(300, 512), label, label), 2),
+        (MixedBatch(torch.zeros(4, 3, 32, 32), label, label, label, label), 1),
         ((torch.zeros(4, 3, 32, 32), label), 2),
     ):
         callback = OneThreadForSmallBatches()
