@@ -18,6 +18,7 @@ DEFAULT_LR: dict[Optimizer, float] = {"sgd": 0.001, "adamw": 0.001, "muon": 0.00
 """Learning rates of layers that start with random weights."""
 
 _START = 0.04  # factor of the peak learning rate at the first step of a schedule
+_EPSILON = 1e-7  # of AdamW; with torch's 1e-8, rounding alone would move parameters whose gradient is almost zero
 
 
 class ParameterGroup(NamedTuple):
@@ -130,7 +131,7 @@ class OptimizerOptions:
         """Options of a parameter group, under the optimizer's own names."""
         scaled = {"lr": self.peak_lr * group.lr_scale, "weight_decay": self.weight_decay * group.decay_scale}
         if self.optimizer == "adamw":
-            return {**scaled, "betas": (self.momentum, 0.999)}
+            return {**scaled, "betas": (self.momentum, 0.999), "eps": _EPSILON}
         return {**scaled, "momentum": self.momentum, "nesterov": self.nesterov}
 
     def groups(self, groups: Sequence[ParameterGroup]) -> list[ParameterGroup]:

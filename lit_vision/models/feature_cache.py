@@ -15,7 +15,7 @@ _PROBE_IMAGES = 2
 _MOST_ERROR = 0.01  # relative error of the features: bfloat16 costs ResNet18 0.003, but MobileNetV2 0.13
 
 
-def serve_features(loader: object, backbone: nn.Module, trainer: Trainer, tta: bool) -> None:
+def serve_features(loader: object, backbone: nn.Module, trainer: Trainer, tta: bool, plain: bool) -> None:
     """Make a loader serve features if each image has the same ones in every epoch, otherwise images.
 
     Call this before an epoch, in all processes. The features are computed once for each loader.
@@ -25,24 +25,25 @@ def serve_features(loader: object, backbone: nn.Module, trainer: Trainer, tta: b
         backbone: a network in eval mode, (N, 3, H, W) float32 -> (N, width).
         trainer: the run's Trainer, whose data module knows whether images vary.
         tta: True if the stage averages over several views of each image.
+        plain: True to leave out what changes the images, such as augmentation.
     """
     if not isinstance(loader, BatchLoader):
         return
-    reason = _why_not_valid(backbone, trainer, tta)
+    reason = _why_not_valid(backbone, trainer, tta, plain)
     if reason is not None:
         loader.serve(None)
         if trainer.training and trainer.current_epoch == 0:
             log_info(f"features are computed in every epoch: {reason}")
     elif loader.features is None:
-        loader.serve(compute_features(backbone, loader, trainer))
+        loader.serve(compute_features(backbone, loader, trainer, plain))
 
 
-def _why_not_valid(backbone: nn.Module, trainer: Trainer, tta: bool) -> str | None:
+def _why_not_valid(backbone: nn.Module, trainer: Trainer, tta: bool, plain: bool) -> str | None:
     """Say why the features of an image may differ between epochs; None if they do not."""
     data = image_data(trainer)
     if data is None:
         return "the data is not an ImageDataModule, and may change the images"
-    if reason := data.varying_images():
+    if (reason := data.varying_images()) and not plain:
         return reason
     if tta:
         return "test-time augmentation changes the images"
@@ -52,24 +53,25 @@ def _why_not_valid(backbone: nn.Module, trainer: Trainer, tta: bool) -> str | No
 
 
 @torch.no_grad()  # not inference_mode, whose tensors cannot be used to train the head
-def compute_features(backbone: nn.Module, loader: BatchLoader, trainer: Trainer) -> Tensor:
+def compute_features(backbone: nn.Module, loader: BatchLoader, trainer: Trainer, plain: bool = False) -> Tensor:
     """Compute the backbone's features of a split, in bfloat16 if that changes the first ones by at most 1%.
 
     Args:
         backbone: a network in eval mode, (N, 3, H, W) float32 -> (N, width).
         loader: loader of the split, of which each process computes its share.
         trainer: the run's Trainer, which moves and normalises batches, and adds up the shares of all processes.
+        plain: see :func:`serve_features`.
 
     Returns:
         (images of the split, width) float32 on the CPU, in the order of ``Batch.index``.
     """
     backbone.to(memory_format=torch.channels_last)
+    data, device = image_data(trainer), trainer.strategy.root_device
 
     def compute(batch: Batch) -> Tensor:
-        image = trainer.strategy.batch_to_device(batch).image
-        return backbone(image.to(memory_format=torch.channels_last)).float()
+        prepared = data.preprocess(batch.to(device)) if data and plain else trainer.strategy.batch_to_device(batch)
+        return backbone(prepared.image.to(memory_format=torch.channels_last)).float()
 
-    device = trainer.strategy.root_device
     precision = trainer.precision_plugin.forward_context()
     if trainer.precision == "32-true" and has_fast_bfloat16(device):
         probe = loader.take(torch.arange(min(_PROBE_IMAGES, len(loader.labels))))  # the same in all processes

@@ -12,6 +12,7 @@ from lit_vision.models.checkpoint import check_state_dict
 from lit_vision.models.epoch_metrics import Stage
 from lit_vision.models.feature_cache import serve_features
 from lit_vision.models.fine_tuning import FineTuning
+from lit_vision.models.folding import fold_batch_norms
 from lit_vision.models.modules import init_linear
 from lit_vision.models.unfreeze import Unfreeze
 
@@ -34,7 +35,8 @@ class TransferClassifier(FineTuning):
             file is a checkpoint of other classes.
         unfreeze: Layers that are trained beside fc: none (head), all normalisation layers (norm), all layers (all), or
             a number of stages, counted from the end; the table of layers lists them.
-        unfreeze_at: Number of initial epochs that train fc alone; the schedule then begins anew for all trained layers.
+        unfreeze_at: Number of initial epochs that train fc alone, without augmentation if features are cached; the
+            schedule then begins anew for all trained layers.
         layer_decay: Factor of the learning rate from fc to the last stage, and from each stage to the one before it.
         lr: Learning rate; with a schedule, its peak. By default 0.001, and a tenth of that for pretrained layers.
         cache_features: Compute the features of each image once a run instead of in every epoch.
@@ -66,6 +68,7 @@ class TransferClassifier(FineTuning):
         init_linear(self.fc)
         self.prepare_fine_tuning()
         self._compiled_head: Callable[[Tensor], Tensor] | None = None
+        self._folded_backbone: Callable[[Tensor], Tensor] | None = None
         self.train()
         if weights is not None:
             self.load_weights(weights)
@@ -79,6 +82,8 @@ class TransferClassifier(FineTuning):
         if isinstance(batch, FeatureBatch):
             head = (self._compiled_head or self.fc) if stage == "train" else self.fc
             return head(batch.features.to(self.dtype))
+        if stage == "train" and self._folded_backbone is not None:
+            return self.fc(self._folded_backbone(batch.image.to(self.dtype)))
         return super().logits(batch, stage)
 
     @override
@@ -134,13 +139,16 @@ class TransferClassifier(FineTuning):
 
     def _serve_features(self, loader: object) -> None:
         if self.hparams["cache_features"]:
-            serve_features(loader, self.backbone, self.trainer, tta=self.tta and self.trainer.testing)
+            waits = self.trainer.training and self.trainer.current_epoch < self.hparams["unfreeze_at"]
+            serve_features(loader, self.backbone, self.trainer, tta=self.tta and self.trainer.testing, plain=waits)
 
     @override
     def on_train_start(self) -> None:
         super().on_train_start()
         if self.hparams["compile"]:
             self._compiled_head = torch.compile(self.fc.forward)
+        elif self.hparams["unfreeze"] != "head":
+            self._folded_backbone = fold_batch_norms(self.backbone)
         if self.is_within_epoch:  # on_train_epoch_start is not called for a resumed epoch
             self._serve_features(self.trainer.train_dataloader)
 

@@ -60,7 +60,8 @@ def test_what_is_unfrozen_is_trained_and_the_rest_is_bit_identical(pictures, unf
 
 
 @pytest.mark.slow
-def test_the_head_alone_is_trained_until_unfreeze_at(pictures):
+@pytest.mark.parametrize("augment", [(), ("random_resized_crop", "mixup")])
+def test_the_head_alone_is_trained_until_unfreeze_at(pictures, augment):
     states, served = [], []
 
     class Watched(Callback):
@@ -69,10 +70,25 @@ def test_the_head_alone_is_trained_until_unfreeze_at(pictures):
             served.append(trainer.train_dataloader.features is not None)
 
     model = transfer(unfreeze="all", unfreeze_at=1)
-    before = digest(model.backbone)
-    Trainer(max_epochs=2, **QUIET, enable_checkpointing=False, callbacks=[Watched()]).fit(model, picture_data(pictures))
+    before, data = digest(model.backbone), picture_data(pictures, augment=augment)
+    Trainer(max_epochs=2, **QUIET, enable_checkpointing=False, callbacks=[Watched()]).fit(model, data)
     assert states[0] == before != states[1]
     assert served == [True, False]
+
+
+@pytest.mark.slow
+def test_until_unfreeze_at_the_features_are_those_of_images_without_augmentation(pictures):
+    features = []
+
+    class Watched(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            if trainer.current_epoch == 0:
+                features.append(trainer.train_dataloader.features.clone())
+
+    for augment in ([], ["flip", "rotate", "cutmix"]):
+        model, data = transfer(unfreeze="all", unfreeze_at=1), picture_data(pictures, augment=augment)
+        Trainer(max_epochs=2, **QUIET, enable_checkpointing=False, callbacks=[Watched()]).fit(model, data)
+    assert torch.equal(*features)
 
 
 def test_learning_rates_by_depth():
