@@ -1,5 +1,6 @@
 """Progressive resizing: the first epochs of a run train on random crops of the images."""
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,9 +21,19 @@ class CropEpochs(LightningDataModule):
     crop_epochs: int
     crop_size: int | None
 
+    @property
+    @abstractmethod
+    def image_size(self) -> int:
+        """Side in pixels of whole images."""
+
     def crop_at(self, epoch: int | None) -> int | None:
         """Side of the crops in an epoch, counted from 0, in pixels; None for whole images."""
         return self.crop_size if epoch is not None and epoch < self.crop_epochs else None
+
+    def training_sizes(self) -> tuple[int, ...]:
+        """Return the sides in pixels of the images that training uses, in the order of their use."""
+        crops = (self.crop_size,) if self.crop_epochs and self.crop_size is not None else ()
+        return (*crops, self.image_size)
 
     def check_crops(self, image_size: int) -> None:
         """Raise a UserError if the crops are larger than the images."""

@@ -1,7 +1,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Trainer
@@ -11,7 +11,7 @@ from typing_extensions import override
 from lit_vision.data.augment import Augmentation
 from lit_vision.data.batch import AnyBatch, Batch, DrawnBatch, FeatureBatch, LabelledImages, MixedBatch
 from lit_vision.data.crop_epochs import CropEpochs
-from lit_vision.data.decoding import Resize
+from lit_vision.data.decoding import Resize, resize_for
 from lit_vision.data.fingerprint import TrainingFingerprints
 from lit_vision.data.loader import BatchLoader, evaluation_batch_size
 from lit_vision.data.preprocessing import Preprocessing
@@ -52,11 +52,14 @@ class ImageDataModule(CropEpochs, ImageSource):
             accept both sizes. A TransferClassifier cannot cache features while this is above 0.
         crop_size: Side in pixels of the random crops; unused if crop_epochs is 0.
         image_size: Side in pixels of the square that images are resized to; by default the images keep their size.
-        resize: How images are resized: stretch or center_crop. stretch resizes the whole image to the square.
-            center_crop resizes the shorter side to 8/7 of image_size (256 for 224) and keeps the middle square, as
-            torchvision's weights expect.
-        mean: Mean of each channel, or of all, which is subtracted from values in [0, 1].
-        std: Standard deviation of each channel, or of all, by which values are divided once the mean is subtracted.
+        resize: How images are resized: stretch (the default), center_crop or a number of pixels. stretch resizes the
+            whole image to the square. center_crop resizes the shorter side to 8/7 of image_size (256 for 224) and keeps
+            the middle square; a number resizes the shorter side to so many pixels instead.
+        mean: Mean of each channel, or of all, which is subtracted from values in [0, 1]; by default 0.5.
+        std: Standard deviation of each channel, or of all, by which values are divided once the mean is subtracted; by
+            default 0.5.
+        input: With pretrained, image_size, resize, mean and std are by default those of the network's weights; networks
+            of timm need no such option. For the command line; in Python, use ``lit_vision.models.pretrained_input``.
         seed: Seed of the shuffling and the augmentation; by default that of seed_everything.
         num_workers: Number of threads that decode images, by default one for each processor core; 0 decodes in the main
             thread.
@@ -75,9 +78,10 @@ class ImageDataModule(CropEpochs, ImageSource):
         crop_epochs: int = 0,
         crop_size: int | None = None,
         image_size: int | None = None,
-        resize: Resize = "stretch",
-        mean: float | tuple[float, float, float] = (0.5, 0.5, 0.5),
-        std: float | tuple[float, float, float] = (0.5, 0.5, 0.5),
+        resize: Resize | None = None,
+        mean: float | tuple[float, float, float] | None = None,
+        std: float | tuple[float, float, float] | None = None,
+        input: Literal["pretrained"] | None = None,
         seed: int | None = None,
         num_workers: int | None = None,
         memory_budget: float | None = None,
@@ -85,12 +89,17 @@ class ImageDataModule(CropEpochs, ImageSource):
         super().__init__()
         check_at_least(1, "data", batch_size=batch_size, crop_size=crop_size, image_size=image_size)
         check_at_least(0, "data", num_workers=num_workers, crop_epochs=crop_epochs, memory_budget=memory_budget)
+        if input is not None:  # the command line has put values in its place
+            raise UserError("input is for the command line: in Python, pass **pretrained_input(arch)._asdict()")
         self.mean, self.std = per_channel(mean), per_channel(std)
         check_at_least(1e-6, "data", std=min(self.std))
         if crop_epochs and crop_size is None:
             raise UserError("crop_epochs needs a size for its crops: set --data.crop_size")
-        if resize != "stretch" and image_size is None:
+        self.resize: Resize = "stretch" if resize is None else resize
+        if self.resize != "stretch" and image_size is None:
             raise UserError(f"resize {resize} needs a size: set --data.image_size")
+        if isinstance(resize, int) and resize < (image_size or 0):
+            raise UserError(f"resize {resize} is smaller than the images ({image_size}): raise --data.resize")
         self.root = Path(root or os.environ.get("LIT_VISION_DATA") or "data").expanduser()
         self.batch_size = batch_size
         self.hold_out = HoldOut(val_size, val_seed)
@@ -99,7 +108,6 @@ class ImageDataModule(CropEpochs, ImageSource):
         self.balance = balance
         self.crop_epochs = crop_epochs
         self.crop_size = crop_size
-        self.resize = resize
         self.num_workers = (os.cpu_count() or 1) if num_workers is None else num_workers
         self.memory_budget = memory_budget
         self._image_size = image_size
@@ -123,11 +131,6 @@ class ImageDataModule(CropEpochs, ImageSource):
     def seed(self) -> int:
         """The seed given, or that of ``seed_everything``."""
         return global_seed() if self.given_seed is None else self.given_seed
-
-    def training_sizes(self) -> tuple[int, ...]:
-        """Return the sides in pixels of the images that training uses, in the order of their use."""
-        crops = (self.crop_size,) if self.crop_epochs and self.crop_size is not None else ()
-        return (*crops, self.image_size)
 
     def varying_images(self) -> str | None:
         """Say why a training image differs between epochs; None if it does not."""
@@ -181,7 +184,8 @@ class ImageDataModule(CropEpochs, ImageSource):
         processes = self.trainer.num_devices if self.trainer else 1
         budget = memory_budget(processes) if self.memory_budget is None else self.memory_budget * 2**30
         side = self._kept_side(images) if split == "train" else self.image_size
-        return keep_in_memory(images, split, side, self.resize, budget, self.num_workers)
+        resize = resize_for(side, self.resize, self.image_size)
+        return keep_in_memory(images, split, side, resize, budget, self.num_workers)
 
     def _kept_side(self, images: LabelledImages) -> int:
         side = self._preprocessing.kept_side(self.image_size)

@@ -18,8 +18,11 @@ from lit_vision.data.pixels import to_rgb
 from lit_vision.errors import UserError
 from lit_vision.utils.text import printable
 
-Resize = Literal["stretch", "center_crop"]
-"""Way in which an image becomes a square: by stretching all of it, or by cropping its middle."""
+Resize = Literal["stretch", "center_crop"] | int
+"""Way in which an image becomes a square: by stretching all of it, or by cropping its middle.
+
+A number is the side in pixels that the shorter side gets before the middle is cropped.
+"""
 
 _LARGE = 89_478_485  # pixels, Pillow's own limit: 268 MB as RGB; larger photos are decoded at a reduced scale
 _LARGEST = 2**28  # pixels of an image that cannot be decoded at a reduced scale
@@ -97,7 +100,8 @@ def read_image(path: Path, image_size: int | None = None, resize: Resize = "stre
         path: the image file; the first frame of an animation is decoded. Grey of more than 8 bits is scaled to 8 bits.
         image_size: side in pixels of the square to resize to (bilinear, antialiased); None keeps the file's own size.
         resize: "stretch" resizes the whole image to the square. "center_crop" resizes the shorter side to 8/7 of
-            ``image_size`` (256 for 224) and keeps the middle square, as torchvision's weights expect.
+            ``image_size`` (256 for 224) and keeps the middle square, as many of torchvision's weights expect; a number
+            of pixels takes the place of the 8/7.
 
     Returns:
         (3, H, W) uint8.
@@ -108,7 +112,7 @@ def read_image(path: Path, image_size: int | None = None, resize: Resize = "stre
     if image_size is None:
         image, _ = _decode(path)
     else:
-        needed = uncropped_size(image_size) if resize == "center_crop" else image_size
+        needed = uncropped_size(image_size, resize)
         image, _ = _decode(path, 2 * needed)
         image = _to_square(image, image_size, resize)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
@@ -126,9 +130,16 @@ def check_image(path: Path) -> tuple[int, int]:
     return _decode(path, 1, above=0)[1]
 
 
-def uncropped_size(image_size: int) -> int:
-    """Return the side in pixels to resize to before the middle ``image_size`` pixels are cropped: 256 for 224."""
-    return round(image_size * 8 / 7)
+def uncropped_size(image_size: int, resize: Resize) -> int:
+    """Return the side in pixels to resize to before the middle ``image_size`` pixels are cropped."""
+    if isinstance(resize, int):
+        return resize
+    return round(image_size * 8 / 7) if resize == "center_crop" else image_size
+
+
+def resize_for(image_size: int, resize: Resize, given_for: int) -> Resize:
+    """Return the way to resize to ``image_size`` pixels that shows what ``resize`` shows for another size."""
+    return round(resize * image_size / given_for) if isinstance(resize, int) else resize
 
 
 def _decode(path: Path, needed: int | None = None, above: int = _LARGE) -> tuple[Image.Image, tuple[int, int]]:
@@ -197,9 +208,9 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_square(image: Image.Image, side: int, resize: Resize) -> Image.Image:
-    if resize == "center_crop":
+    if resize != "stretch":
         # The crop is a box of the original image, so that one resampling both crops and resizes.
-        visible = min(image.size) * side / uncropped_size(side)
+        visible = min(image.size) * side / uncropped_size(side, resize)
         left, top = (image.width - visible) / 2, (image.height - visible) / 2
         return image.resize((side, side), Image.Resampling.BILINEAR, (left, top, left + visible, top + visible))
     return image if image.size == (side, side) else image.resize((side, side), Image.Resampling.BILINEAR)

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as F
 from tqdm import tqdm
 from typing_extensions import override
 
-from lit_vision.data.decoding import ImageError, Resize, check_image, read_image, uncropped_size
+from lit_vision.data.decoding import ImageError, Resize, check_image, read_image, resize_for, uncropped_size
 from lit_vision.errors import UserError
 from lit_vision.utils.text import printable
 
@@ -108,7 +108,8 @@ class ImageFiles(LazyImages):
 
     @override
     def of_size(self, image_size: int) -> "ImageFiles":
-        return self if self.resize is None else ImageFiles(self.paths, image_size, self.resize)
+        resize = self.resize and resize_for(image_size, self.resize, self.image_size)
+        return ImageFiles(self.paths, image_size, resize) if resize else self
 
     @override
     def subset(self, index: Tensor) -> "ImageFiles":
@@ -134,7 +135,7 @@ class ResizedImages(LazyImages):
 
     @override
     def __getitem__(self, index: int) -> Tensor:
-        side = uncropped_size(self.image_size) if self.resize == "center_crop" else self.image_size
+        side = uncropped_size(self.image_size, self.resize)
         return F.center_crop(F.resize(self.images[index], [side, side], antialias=True), [self.image_size])
 
     @override
@@ -143,7 +144,7 @@ class ResizedImages(LazyImages):
 
     @override
     def of_size(self, image_size: int) -> "ResizedImages":
-        return ResizedImages(self.images, image_size, self.resize)
+        return ResizedImages(self.images, image_size, resize_for(image_size, self.resize, self.image_size))
 
     @override
     def subset(self, index: Tensor) -> "ResizedImages":

@@ -131,6 +131,8 @@ class Normalization:
         return normalize(image, self._mean, self._std).contiguous(memory_format=torch.channels_last)
 
 
-def per_channel(value: float | tuple[float, float, float]) -> tuple[float, float, float]:
-    """Repeat one value for all three channels; three values stay as they are."""
+def per_channel(value: float | tuple[float, float, float] | None) -> tuple[float, float, float]:
+    """Repeat one value for all three channels, 0.5 for None; three values stay as they are."""
+    if value is None:
+        value = 0.5
     return value if isinstance(value, tuple) else (value, value, value)

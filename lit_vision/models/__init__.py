@@ -2,6 +2,7 @@
 
 from lit_vision.models.classifier import Classifier
 from lit_vision.models.modules import InputSpec
+from lit_vision.models.networks import pretrained_input
 from lit_vision.models.predictor import Prediction, Predictor, predictions
 from lit_vision.models.small_cnn import SmallCNN
 from lit_vision.models.transfer import TransferClassifier
@@ -16,4 +17,5 @@ __all__ = [
     "TransferClassifier",
     "WhitenedCNN",
     "predictions",
+    "pretrained_input",
 ]

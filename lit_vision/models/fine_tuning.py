@@ -6,7 +6,7 @@ from torch import nn
 from typing_extensions import override
 
 from lit_vision.errors import UserError, check_at_least
-from lit_vision.models.backbones import stages_of
+from lit_vision.models.backbones import Backbone
 from lit_vision.models.classifier import Classifier
 from lit_vision.models.unfreeze import LayerStage, trained_stages
 from lit_vision.optim import ParameterGroup
@@ -26,6 +26,7 @@ class FineTuning(Classifier, ABC):
     arch: str
     backbone: nn.Module
     fc: nn.Linear
+    _library: Backbone
 
     def prepare_fine_tuning(self) -> None:
         """Check the options, and find the layers that they name; a subclass calls this once it has its layers.
@@ -53,7 +54,7 @@ class FineTuning(Classifier, ABC):
 
     def stages(self) -> list[LayerStage]:
         """The stages of the backbone, in the order of the forward pass."""
-        return stages_of(self.arch)
+        return self._library.stages()
 
     def training_of(self, stage: LayerStage) -> str:
         """Say how a stage is trained: frozen, or trained, or trained from an epoch on."""

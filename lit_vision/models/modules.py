@@ -18,7 +18,7 @@ class InputSpec(NamedTuple):
         image_size: side of the images in pixels.
         mean: mean of each channel, subtracted from values in [0, 1].
         std: standard deviation of each channel, by which the centred values are divided.
-        resize: how images of other sizes are resized: stretch or center_crop.
+        resize: how images of other sizes are resized: stretch, center_crop or a number of pixels.
     """
 
     image_size: int

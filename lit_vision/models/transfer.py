@@ -7,18 +7,18 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from lit_vision.data.batch import AnyBatch, FeatureBatch
-from lit_vision.models.backbones import auxiliary_state, check_arch, make_backbone, read_backbone_weights
 from lit_vision.models.checkpoint import check_state_dict
 from lit_vision.models.epoch_metrics import Stage
 from lit_vision.models.feature_cache import serve_features
 from lit_vision.models.fine_tuning import FineTuning
 from lit_vision.models.folding import fold_batch_norms
 from lit_vision.models.modules import init_linear
+from lit_vision.models.networks import find_backbone
 from lit_vision.models.unfreeze import Unfreeze
 
 
 class TransferClassifier(FineTuning):
-    """A pretrained torchvision backbone and a new linear layer ``fc``, by default the only layer that is trained.
+    """A pretrained backbone and a new linear layer ``fc``, by default the only layer that is trained.
 
     The backbone stays in eval mode, so that its BatchNorm statistics do not drift, and dropout is off: after training,
     the parameters and buffers of its frozen part are bit-identical. ``fc`` starts with Xavier uniform weights and zero
@@ -28,11 +28,12 @@ class TransferClassifier(FineTuning):
     epochs run only ``fc``. Otherwise, a message says why the features are computed in every epoch.
 
     Args:
-        arch: Name of a torchvision classification network whose last layer is Linear, such as resnet18 or mobilenet_v2.
-        weights: Weights of the backbone: DEFAULT or another of torchvision's names, which torchvision downloads and
-            checks; a file with a state_dict of the network, or a checkpoint; or null for random weights. If the last
-            layer in the file has an output for each class, as in the notebook's files, fc starts from it, unless the
-            file is a checkpoint of other classes.
+        arch: Name of a torchvision classification network whose last layer is Linear, such as resnet18 or mobilenet_v2;
+            or timm/NAME with a network of timm, which needs the extra timm, such as timm/convnext_tiny.
+        weights: Weights of the backbone: DEFAULT or another of torchvision's names, which torchvision or timm downloads
+            and checks; a file with a state_dict of the network, or a checkpoint; or null for random weights. If the
+            last layer in the file has an output for each class, as in the notebook's files, fc starts from it, unless
+            the file is a checkpoint of other classes.
         unfreeze: Layers that are trained beside fc: none (head), all normalisation layers (norm), all layers (all), or
             a number of stages, counted from the end; the table of layers lists them.
         unfreeze_at: Number of initial epochs that train fc alone, without augmentation if features are cached; the
@@ -44,8 +45,8 @@ class TransferClassifier(FineTuning):
         kwargs: options of :class:`Classifier`.
 
     Raises:
-        UserError: the network is unknown, does not end in a Linear layer, or cannot take images of this size, or the
-            weights are missing or of another network.
+        UserError: the network is unknown, does not end in a Linear layer, or cannot take images of this size; its
+            weights are missing or of another network; or timm is not installed.
     """
 
     def __init__(
@@ -62,8 +63,9 @@ class TransferClassifier(FineTuning):
     ) -> None:
         super().__init__(image_size=image_size, lr=lr, **kwargs)
         self.arch = arch
-        check_arch(arch, image_size)
-        self.backbone, self.head_name, width = make_backbone(arch)
+        self._library = find_backbone(arch)
+        width = self._library.width(image_size)
+        self.backbone = self._library.make().requires_grad_(False)
         self.fc = nn.Linear(width, len(self.class_names))
         init_linear(self.fc)
         self.prepare_fine_tuning()
@@ -95,22 +97,21 @@ class TransferClassifier(FineTuning):
 
     @override
     def export_state_dict(self) -> dict[str, Tensor]:
-        """Weights for torchvision's own network with its last layer replaced, which loads them with strict=True."""
-        head = {f"{self.head_name}.{name}": tensor for name, tensor in self.fc.state_dict().items()}
-        return {**self.backbone.state_dict(), **head}
+        """Weights for the library's own network with as many classes, which loads them with strict=True."""
+        return self._library.join(self.backbone.state_dict(), self.fc.state_dict())
 
     @override
     def load_weights(self, weights: str | Path) -> None:
         """Load the backbone, and also ``fc`` if the last layer of the file has an output for each class.
 
         Args:
-            weights: one of torchvision's names for weights, or a file.
+            weights: one of the library's names for weights, or a file.
 
         Raises:
             UserError: ``weights`` is neither a name nor a file, the download failed, or the file is broken or of
                 another network.
         """
-        found = read_backbone_weights(self.arch, weights)
+        found = self._library.read(weights)
         found.tell_other_input(self.input_spec)
         body, head = self._split(found.state)
         check_state_dict(self.backbone, body, weights)
@@ -124,16 +125,17 @@ class TransferClassifier(FineTuning):
             self.trained = True
 
     def _split(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Split weights under this class's names or torchvision's into those of the backbone and of the last layer.
+        """Split weights under this class's names or the library's into those of the backbone and of the last layer.
 
-        Auxiliary classifiers, which only torchvision's training uses, may be missing.
+        Auxiliary classifiers of GoogLeNet and Inception, which only torchvision's training uses, may be missing.
         """
-        ours = any(name.startswith("backbone.") for name in state)
-        prefix = "fc." if ours else f"{self.head_name}."
-        head = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-        rest = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
-        body = {name.removeprefix("backbone."): tensor for name, tensor in rest.items()} if ours else rest
-        return {**auxiliary_state(self.backbone), **body}, head
+        if any(name.startswith("backbone.") for name in state):
+            head = {name.removeprefix("fc."): tensor for name, tensor in state.items() if name.startswith("fc.")}
+            body = {name.removeprefix("backbone."): t for name, t in state.items() if not name.startswith("fc.")}
+        else:
+            body, head = self._library.split(state)
+        own = self.backbone.state_dict()
+        return {**{name: tensor for name, tensor in own.items() if name.lower().startswith("aux")}, **body}, head
 
     # The feature cache
 

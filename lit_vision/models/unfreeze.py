@@ -69,7 +69,7 @@ def find_stages(network: nn.Module) -> list[LayerStage]:
 
 def is_norm(module: nn.Module) -> bool:
     """Whether a module is a normalisation layer, of torch or of another library."""
-    return "norm" in type(module).__name__.lower() and next(module.children(), None) is None
+    return "norm" in type(module).__name__.lower() and any(True for _ in module.parameters(recurse=False))
 
 
 def trained_stages(stages: Sequence[LayerStage], unfreeze: Unfreeze, network: nn.Module) -> list[LayerStage]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from lit_vision.errors import UserError
 from lit_vision.models.checkpoint import read_dictionary
 from lit_vision.models.modules import InputSpec
 from lit_vision.utils.log import log_info
@@ -51,7 +52,7 @@ def read_weights(path: str | Path) -> WeightsFile:
     Raises:
         UserError: the file is missing or broken, or holds more than tensors and plain values.
     """
-    content = read_dictionary(path, "weights file")
+    content = _read_safetensors(path) if Path(path).suffix == ".safetensors" else read_dictionary(path, "weights file")
     hparams = content.get("hyper_parameters") if "model_class" in content else None
     wrapped = (content[key] for key in _WRAPPERS if isinstance(content.get(key), dict))
     state = dict(next(wrapped, content))
@@ -59,6 +60,18 @@ def read_weights(path: str | Path) -> WeightsFile:
         if state and all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return WeightsFile(path, state, hparams if isinstance(hparams, dict) else {})
+
+
+def _read_safetensors(path: str | Path) -> dict[str, Any]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise UserError(f"{path} needs safetensors: install it with pip install 'lit-vision[timm]'") from error
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read as a weights file ({error}): use another file") from error
 
 
 def is_checkpoint(path: str | Path) -> bool:

@@ -23,13 +23,11 @@ from lit_vision.models import Classifier
 from lit_vision.models.checkpoint import read_checkpoint
 from lit_vision.parsing.arguments import CKPT_PATH, FROM_DATA, NAME, SEED, find_configs, words_of_environment
 from lit_vision.parsing.errors import explain, explain_trainer_error, own_error
+from lit_vision.parsing.inputs import fill_in_input
 from lit_vision.runs import CONFIG, find_checkpoint, logs_folder
 from lit_vision.trainer.checks import check_processes
 from lit_vision.utils.log import log_info
 from lit_vision.utils.precision import fastest_precision
-
-_FROM_CHECKPOINT = {"classes": "class_names", "image_size": "image_size"}
-"""Options of the data that a checkpoint sets if they are not given, with the names of the hyperparameters."""
 
 _UNKNOWN = "Unable to serialize instance"  # what jsonargparse writes for an object
 
@@ -118,12 +116,12 @@ class VisionCLI(LightningCLI):
             self.checkpoint = find_checkpoint(config.ckpt_path, self.logs)
             self.trained = read_checkpoint(self.checkpoint)  # a damaged one is refused before anything else is done
             log_info(f"checkpoint {self.checkpoint}")
-            if "weights" in config.model.init_args:
-                config.model.init_args.weights = None  # those of the checkpoint are newer
-            data, known = config.data.init_args, self.trained["hyper_parameters"]
-            for option, name in _FROM_CHECKPOINT.items():
-                if option in data and data[option] is None and name in known:
-                    data[option] = known[name]
+            data = config.data.init_args
+            if "classes" in data and data.classes is None:
+                data.classes = self.trained["hyper_parameters"].get("class_names")
+        fill_in_input(config, self.trained)
+        if self.trained is not None and "weights" in config.model.init_args:
+            config.model.init_args.weights = None  # those of the checkpoint are newer
 
     @override
     def instantiate_classes(self) -> None:

@@ -21,7 +21,7 @@ class HymenopteraDataModule(ImageFolderDataModule):
 
     Args:
         root: Folder that contains hymenoptera_data; by default $LIT_VISION_DATA, or ./data if that is not set.
-        image_size: Side in pixels of the square that images are resized to.
+        image_size: Side in pixels of the square that images are resized to, by default 224.
         url: Address of the download.
         classes: Names of the classes, known before the download.
         kwargs: Options of ImageDataModule.
@@ -32,12 +32,12 @@ class HymenopteraDataModule(ImageFolderDataModule):
     def __init__(
         self,
         root: str | Path | None = None,
-        image_size: int = 224,
+        image_size: int | None = None,
         url: str = "https://download.pytorch.org/tutorial/hymenoptera_data.zip",
         classes: Sequence[str] | None = ("ants", "bees"),
         **kwargs: Any,
     ) -> None:
-        super().__init__(root=root, image_size=image_size, classes=classes, **kwargs)
+        super().__init__(root=root, image_size=image_size or 224, classes=classes, **kwargs)
         self.url = url
         self.download_root = self.root
         self.root = self.download_root / _FOLDER

@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as TF
 
 from lit_vision.data.decoding import check_image, is_image, read_image
-from lit_vision.data.images import ResizedImages
+from lit_vision.data.images import ImageFiles, ResizedImages
 from lit_vision.errors import UserError
 
 GREEN = (0, 128, 0)
@@ -239,6 +239,19 @@ def test_crop_is_torchvisions_resize_and_centre_crop(tmp_path):
     assert (whole.int() - expected.int()).abs().max() > 20
     in_memory = ResizedImages(pixels[None, :, :, 60:300], 112, "center_crop")[0]
     assert (in_memory.int() - expected.int()).abs().max() <= 2
+
+
+def test_crop_of_a_given_size_is_torchvisions(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 6, 9, generator=generator), (240, 360), mode="bicubic")
+    pixels = (smooth.clamp(0, 1) * 255).to(torch.uint8)[0]
+    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / "x.png")
+    in_memory = ResizedImages(pixels[None, :, :, 60:300], 112, 116)
+    files = ImageFiles([tmp_path / "x.png"], 112, 116)
+    for side, uncropped in ((112, 116), (224, 232)):
+        expected = TF.center_crop(TF.resize(pixels, [uncropped], antialias=True), [side])
+        for images in (files, in_memory):
+            assert (images.of_size(side)[0].int() - expected.int()).abs().max() <= 2
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@ import torch
 from torchvision import models
 
 from lit_vision.errors import UserError
-from lit_vision.models.backbones import make_backbone, stages_of
+from lit_vision.models.networks import find_backbone
 from lit_vision.models.unfreeze import trained_stages
 
 FAMILIES = {
@@ -29,24 +29,24 @@ FAMILIES = {
 @pytest.mark.slow
 @pytest.mark.parametrize(("arch", "count"), FAMILIES.items())
 def test_the_stages_of_every_family_have_each_parameter_that_takes_part_once(arch, count):
-    stages = stages_of(arch)
+    stages = find_backbone(arch).stages()
     assert len(stages) == count
     names = [name for stage in stages for name in stage.params]
     assert len(names) == len(set(names))
-    network = make_backbone(arch).network
+    network = find_backbone(arch).make()
     every = {name for name, _ in network.named_parameters()}
     assert every - set(names) == {name for name in every if name.lower().startswith("aux")}
 
 
 def test_the_stages_of_resnet_are_its_layers():
-    assert [stage.name for stage in stages_of("resnet18")] == [
+    assert [stage.name for stage in find_backbone("resnet18").stages()] == [
         "conv1 to bn1",
         *(f"layer{number}.0 to layer{number}.1" for number in range(1, 5)),
     ]
 
 
 def test_what_is_trained():
-    stages, network = stages_of("resnet18"), models.resnet18()
+    stages, network = find_backbone("resnet18").stages(), models.resnet18()
     trained = {what: trained_stages(stages, what, network) for what in ("head", "norm", "all", 2)}
     assert [len(stage.params) for stage in trained["head"]] == [0] * 5
     assert trained["all"] == stages
@@ -60,4 +60,4 @@ def test_what_is_trained():
 @pytest.mark.parametrize("count", [0, -1, 6])
 def test_more_stages_than_there_are(count):
     with pytest.raises(UserError, match=r"use --model\.unfreeze from 1 to 5"):
-        trained_stages(stages_of("resnet18"), count, models.resnet18())
+        trained_stages(find_backbone("resnet18").stages(), count, models.resnet18())
