@@ -14,8 +14,11 @@ from lit_vision.errors import UserError, check_at_least
 Optimizer = Literal["sgd", "adamw", "muon"]
 Schedule = Literal["constant", "one_cycle", "cosine"]
 
-DEFAULT_LR: dict[Optimizer, float] = {"sgd": 0.001, "adamw": 0.001, "muon": 0.001}
+DEFAULT_LR: dict[Optimizer, float] = {"sgd": 0.001, "adamw": 0.003, "muon": 0.003}
 """Learning rates of layers that start with random weights."""
+
+PRETRAINED_LR = 0.0001
+"""Learning rate of pretrained layers, which that of a new layer would ruin."""
 
 _START = 0.04  # factor of the peak learning rate at the first step of a schedule
 _EPSILON = 1e-7  # of AdamW; with torch's 1e-8, rounding alone would move parameters whose gradient is almost zero

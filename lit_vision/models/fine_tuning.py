@@ -9,11 +9,9 @@ from lit_vision.errors import UserError, check_at_least
 from lit_vision.models.backbones import Backbone
 from lit_vision.models.classifier import Classifier
 from lit_vision.models.unfreeze import LayerStage, trained_stages
-from lit_vision.optim import ParameterGroup
+from lit_vision.optim import PRETRAINED_LR, ParameterGroup
 from lit_vision.utils.lightning_compat import wrap_again
 from lit_vision.utils.log import log_info
-
-_PRETRAINED_LR = 0.1  # factor of the default learning rate for pretrained layers, which that of a new layer would ruin
 
 
 class FineTuning(Classifier, ABC):
@@ -81,7 +79,7 @@ class FineTuning(Classifier, ABC):
         """The parameters of ``fc``, and those of each stage that is trained at some time, the last stage first."""
         parameters = dict(self.backbone.named_parameters())
         groups = [ParameterGroup(list(self.fc.parameters()))]
-        scale = _PRETRAINED_LR if self.hparams["lr"] is None else 1.0
+        scale = PRETRAINED_LR / self.optimizer_options.peak_lr if self.hparams["lr"] is None else 1.0
         for _, names in reversed(self._trained_stages):
             scale *= self.hparams["layer_decay"]
             if names:

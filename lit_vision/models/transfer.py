@@ -39,7 +39,8 @@ class TransferClassifier(FineTuning):
         unfreeze_at: Number of initial epochs that train fc alone, without augmentation if features are cached; the
             schedule then begins anew for all trained layers.
         layer_decay: Factor of the learning rate from fc to the last stage, and from each stage to the one before it.
-        lr: Learning rate; with a schedule, its peak. By default 0.001, and a tenth of that for pretrained layers.
+        lr: Learning rate; with a schedule, its peak. By default 0.0001 for pretrained layers, and for fc 0.001 with sgd
+            and 0.003 with other optimizers.
         cache_features: Compute the features of each image once a run instead of in every epoch.
         image_size: Side of the input images in pixels; set from the data by the command line.
         kwargs: options of :class:`Classifier`.

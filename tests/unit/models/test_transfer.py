@@ -98,7 +98,7 @@ def test_learning_rates_by_depth():
     assert [group["weight_decay"] for group in groups] == [0.3, 0.0] * 3
     assert all(p.ndim == 1 for group in groups[1::2] for p in group["params"])
     default = TransferClassifier(weights=None, unfreeze="all", optimizer="adamw").configure_optimizers().param_groups
-    assert [group["lr"] for group in default[::2]] == pytest.approx([1e-3] + [1e-4] * 5)
+    assert [group["lr"] for group in default[::2]] == pytest.approx([3e-3] + [1e-4] * 5)
 
 
 @pytest.mark.parametrize(
