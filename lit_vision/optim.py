@@ -10,6 +10,8 @@ from lightning.pytorch import Trainer
 from torch import nn
 
 from lit_vision.errors import UserError, check_at_least
+from lit_vision.utils.lightning_compat import orthogonalize_in_float32
+from lit_vision.utils.precision import has_fast_bfloat16
 
 Optimizer = Literal["sgd", "adamw", "muon"]
 Schedule = Literal["constant", "one_cycle", "cosine"]
@@ -155,7 +157,8 @@ def make_optimizer(
     """Make the optimizer, whose groups keep their ``lr_scale`` for :func:`set_lr`.
 
     Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024) is that of timm. It treats
-    convolutions and matrices, and leaves the other parameters to AdamW; its updates have the size of AdamW's.
+    convolutions and matrices, and leaves the other parameters to AdamW; its updates have the size of AdamW's. It
+    computes them in bfloat16, but in float32 on a processor that is slow in bfloat16.
     """
     scaled: list[dict[str, Any]] = [
         {"params": group.params, "lr_scale": group.lr_scale, **options.of_group(group)}
@@ -163,7 +166,10 @@ def make_optimizer(
     ]
     defaults = options.of_group(ParameterGroup([]))
     if options.optimizer == "muon":
-        muon: torch.optim.Optimizer = _import_muon()(scaled, **defaults)
+        kind_of_muon, first = _import_muon(), groups[0].params[0]
+        if first.device.type == "cpu" and not has_fast_bfloat16(first.device):
+            orthogonalize_in_float32()  # bfloat16 would take fifty times as long
+        muon: torch.optim.Optimizer = kind_of_muon(scaled, **defaults)
         return muon
     kind = torch.optim.SGD if options.optimizer == "sgd" else torch.optim.AdamW
     return kind(scaled, **defaults, fused=fused)

@@ -6,6 +6,8 @@ Each is needed because no public part does the same. Checked with lightning 2.6.
 import gc
 import os
 import signal
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -129,3 +131,13 @@ def cpu_multiplies_bfloat16() -> bool:
 def is_compile_error(error: Exception) -> bool:
     """Tell whether torch.compile raised an error: its errors have no public base class."""
     return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
+
+
+def orthogonalize_in_float32() -> None:
+    """Let timm's Muon compute its Newton-Schulz iterations in float32, for this process.
+
+    ``zeropower_via_newtonschulz`` has an argument for that, which Muon does not pass on. Checked with timm 1.0.31.
+    """
+    module: Any = import_module("timm.optim.muon")
+    if not isinstance(module.zeropower_via_newtonschulz, partial):
+        module.zeropower_via_newtonschulz = partial(module.zeropower_via_newtonschulz, dtype=torch.float32)

@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch import Trainer
 from model_helpers import NAMES, QUIET, batches, small
 
+from lit_vision import optim
 from lit_vision.data import ShapesDataModule
 from lit_vision.errors import UserError
 from lit_vision.models import SmallCNN, WhitenedCNN
@@ -161,6 +162,25 @@ def test_cosine_rises_and_falls_over_the_whole_run():
     assert (seen[0], seen[5], seen[10], seen[25]) == pytest.approx((0.04, 0.52, 1.0, 0.5))
     assert seen[39] == pytest.approx((1 + math.cos(math.pi * 29 / 30)) / 2)
     assert cosine(1.0) == 0.0
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_muon_multiplies_in_float32_where_bfloat16_is_slow(monkeypatch, fast):
+    module = pytest.importorskip("timm.optim.muon")
+    used = []
+    orthogonalize = module.zeropower_via_newtonschulz
+
+    def spy(*args, dtype=torch.bfloat16, **options):
+        used.append(dtype)
+        return orthogonalize(*args, dtype=dtype, **options)
+
+    monkeypatch.setattr(module, "zeropower_via_newtonschulz", spy)
+    monkeypatch.setattr(optim, "has_fast_bfloat16", lambda device: fast)
+    model = small(optimizer="muon")
+    optimizer = model.configure_optimizers()
+    model(torch.randn(2, 3, 16, 16)).sum().backward()
+    (optimizer["optimizer"] if isinstance(optimizer, dict) else optimizer).step()
+    assert set(used) == {torch.bfloat16 if fast else torch.float32}
 
 
 def test_muon_without_timm(monkeypatch):
