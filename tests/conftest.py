@@ -18,6 +18,7 @@ def _own_folder(tmp_path, monkeypatch):
     """Every test runs in an empty folder, with none of the caller's settings."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path.copy())  # the command line appends the folder, for classes in it
+    monkeypatch.setenv("LIT_VISION_CACHE", f"{tmp_path}-cache")
     for name in ("LIT_VISION_DATA", "LIT_VISION_DEBUG", "PL_GLOBAL_SEED"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PL_SEED_WORKERS", "0")

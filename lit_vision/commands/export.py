@@ -114,6 +114,7 @@ def _metadata(model: Classifier) -> dict[str, str]:
         "class_names": model.class_names,
         "image_size": spec.image_size,
         "resize": spec.resize,
+        "decoding": spec.decoding,
     }
     return {name: json.dumps(value) for name, value in known.items()}
 

@@ -11,30 +11,32 @@ from typing_extensions import override
 from lit_vision.data.augment import Augmentation
 from lit_vision.data.batch import AnyBatch, Batch, DrawnBatch, FeatureBatch, LabelledImages, MixedBatch
 from lit_vision.data.crop_epochs import CropEpochs
-from lit_vision.data.decoding import Resize, resize_for
+from lit_vision.data.decoding import Decoding, Resize, resize_for
+from lit_vision.data.disk_cache import DiskCache, cache_folder
 from lit_vision.data.fingerprint import TrainingFingerprints
+from lit_vision.data.kept_images import Keeping, KeptImages
 from lit_vision.data.loader import BatchLoader, evaluation_batch_size
 from lit_vision.data.preprocessing import Preprocessing
 from lit_vision.data.splits import (
     HoldOut,
     ImageSource,
-    check_no_class_is_empty,
+    check_labels,
     describe,
-    keep_in_memory,
+    keep,
     load_splits,
 )
 from lit_vision.data.transforms import per_channel
 from lit_vision.errors import UserError, check_at_least
 from lit_vision.utils.lightning_compat import global_seed
 from lit_vision.utils.log import log_info
-from lit_vision.utils.memory import fits_on_gpu, memory_budget
+from lit_vision.utils.memory import fits_on_gpu
 
 
 class ImageDataModule(CropEpochs, ImageSource):
     """Labelled images as batches for fit, validate and test.
 
     A subclass provides the images: the members of :class:`ImageSource`, and ``prepare_data`` if they must be downloaded
-    first. A split is decoded once and kept in memory as uint8 if it fits into memory_budget.
+    first. A split is decoded once, and kept as uint8 in the cache on disk or in memory.
 
     Args:
         root: Folder of the data; by default $LIT_VISION_DATA, or ./data if that is not set.
@@ -47,9 +49,9 @@ class ImageDataModule(CropEpochs, ImageSource):
             applied in the given order, but mixup and cutmix at last, of which each image draws one if both are given.
             Options are given as in '[flip, {rotate: {degrees: 20}}]'.
         balance: Draw all classes equally often. An epoch has as many images as without, some of them more than once.
-        crop_epochs: Number of initial epochs trained on random crops, which is faster (progressive resizing: Howard,
-            "Now anyone can train Imagenet in 18 minutes", 2018). Validation uses whole images, so the network must
-            accept both sizes. A TransferClassifier cannot cache features while this is above 0.
+        crop_epochs: Number of initial epochs trained on random crops, which is faster (Howard, "Now anyone can train
+            Imagenet in 18 minutes", 2018). Validation uses whole images, so the network must accept both sizes. A
+            TransferClassifier cannot cache features while this is above 0.
         crop_size: Side in pixels of the random crops; unused if crop_epochs is 0.
         image_size: Side in pixels of the square that images are resized to; by default the images keep their size.
         resize: How images are resized: stretch (the default), center_crop or a number of pixels. stretch resizes the
@@ -58,13 +60,16 @@ class ImageDataModule(CropEpochs, ImageSource):
         mean: Mean of each channel, or of all, which is subtracted from values in [0, 1]; by default 0.5.
         std: Standard deviation of each channel, or of all, by which values are divided once the mean is subtracted; by
             default 0.5.
+        decoding: How JPEG files of at least four times the wanted size are decoded: at half of their scale or less
+            (reduced), or at full scale, which takes longer. By default as for the checkpoint, otherwise reduced.
         input: With pretrained, image_size, resize, mean and std are by default those of the network's weights; networks
             of timm need no such option. For the command line; in Python, use ``lit_vision.models.pretrained_input``.
         seed: Seed of the shuffling and the augmentation; by default that of seed_everything.
-        num_workers: Number of threads that decode images, by default one for each processor core; 0 decodes in the main
-            thread.
-        memory_budget: Memory for the decoded images of a split, in GiB; by default half of the free memory, divided by
-            the number of processes on this machine, but at most 4. A larger split is decoded batch by batch.
+        num_workers: Number of threads that decode images, by default one for each core; 0 decodes in the main thread.
+        memory_budget: Memory for decoded images of a split that are not in the cache, in GiB; by default half of what
+            is free, divided by the number of processes, but at most 4. A larger split is decoded batch by batch.
+        cache: Folder for decoded images and features, which later runs find there; none keeps nothing. By default
+            $LIT_VISION_CACHE, or the user's cache folder if that is not set.
     """
 
     def __init__(
@@ -81,10 +86,12 @@ class ImageDataModule(CropEpochs, ImageSource):
         resize: Resize | None = None,
         mean: float | tuple[float, float, float] | None = None,
         std: float | tuple[float, float, float] | None = None,
+        decoding: Decoding | None = None,
         input: Literal["pretrained"] | None = None,
         seed: int | None = None,
         num_workers: int | None = None,
         memory_budget: float | None = None,
+        cache: str | Path | None = None,
     ) -> None:
         super().__init__()
         check_at_least(1, "data", batch_size=batch_size, crop_size=crop_size, image_size=image_size)
@@ -95,6 +102,7 @@ class ImageDataModule(CropEpochs, ImageSource):
         check_at_least(1e-6, "data", std=min(self.std))
         if crop_epochs and crop_size is None:
             raise UserError("crop_epochs needs a size for its crops: set --data.crop_size")
+        self.decoding: Decoding = decoding or "reduced"
         self.resize: Resize = "stretch" if resize is None else resize
         if self.resize != "stretch" and image_size is None:
             raise UserError(f"resize {resize} needs a size: set --data.image_size")
@@ -103,13 +111,13 @@ class ImageDataModule(CropEpochs, ImageSource):
         self.root = Path(root or os.environ.get("LIT_VISION_DATA") or "data").expanduser()
         self.batch_size = batch_size
         self.hold_out = HoldOut(val_size, val_seed)
-        self.augment: tuple[Augmentation, ...] = (augment,) if isinstance(augment, str | dict) else tuple(augment)
+        self.augment = (augment,) if isinstance(augment, str | dict) else tuple(augment)
         self._preprocessing = Preprocessing(self.augment, self.mean, self.std)
         self.balance = balance
-        self.crop_epochs = crop_epochs
-        self.crop_size = crop_size
+        self.crop_epochs, self.crop_size = crop_epochs, crop_size
         self.num_workers = (os.cpu_count() or 1) if num_workers is None else num_workers
         self.memory_budget = memory_budget
+        self.disk_cache = DiskCache(cache_folder(cache))
         self._image_size = image_size
         self.given_seed = seed
         self._splits: dict[str, LabelledImages] = {}
@@ -152,17 +160,10 @@ class ImageDataModule(CropEpochs, ImageSource):
         missing = {split: images for split, images in found.items() if split not in self._splits}
         log_info(describe(missing, self))
         if "train" in missing:
-            self._check_labels(missing["train"].labels)
-        self._splits |= {split: self._keep_in_memory(images, split) for split, images in missing.items()}
+            check_labels(missing["train"].labels, self.class_names, self.balance, list(self._preprocessing.mixing))
+        self._splits |= {split: self._keep(images, split) for split, images in missing.items()}
         if "train" in missing:
             self._fingerprints.take(self._splits["train"], f"{self.resize} {self._kept_side(missing['train'])}")
-
-    def _check_labels(self, labels: Tensor) -> None:
-        if self.balance:
-            check_no_class_is_empty(labels, self.class_names, "--data.balance")
-        if self._preprocessing.mixing and len(labels.unique()) < 2:
-            names = " and ".join(self._preprocessing.mixing)
-            raise UserError(f"{names} needs training images of two classes: leave it out of --data.augment")
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -180,12 +181,11 @@ class ImageDataModule(CropEpochs, ImageSource):
             self._splits.clear()
             self.setup(stage)
 
-    def _keep_in_memory(self, images: LabelledImages, split: str) -> LabelledImages:
+    def _keep(self, images: LabelledImages, split: str) -> LabelledImages:
         processes = self.trainer.num_devices if self.trainer else 1
-        budget = memory_budget(processes) if self.memory_budget is None else self.memory_budget * 2**30
+        keeping = Keeping(self.disk_cache, self.memory_budget, self.num_workers, processes)
         side = self._kept_side(images) if split == "train" else self.image_size
-        resize = resize_for(side, self.resize, self.image_size)
-        return keep_in_memory(images, split, side, resize, budget, self.num_workers)
+        return keep(images, split, side, resize_for(side, self.resize, self.image_size), str(self.root), keeping)
 
     def _kept_side(self, images: LabelledImages) -> int:
         side = self._preprocessing.kept_side(self.image_size)
@@ -196,16 +196,16 @@ class ImageDataModule(CropEpochs, ImageSource):
         images, labels, _ = self._splits[split]
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        if not isinstance(images, Tensor) or not fits_on_gpu(images, device):
+        if not isinstance(images, Tensor | KeptImages) or not fits_on_gpu(images.nbytes, device):
             device = torch.device("cpu")
         of_training = {"balance": self.balance and seed is not None, "pairs": bool(self._preprocessing.mixing)}
-        more = of_training if split == "train" else {}
+        more: dict[str, Any] = of_training if split == "train" else {}
         return BatchLoader(images, labels, batch_size, seed, rank, world_size, self.num_workers, device, **more)
 
     @override
     def train_dataloader(self) -> BatchLoader:
         """Make the loader of training batches, in an order that is drawn anew in each epoch."""
-        overfit = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]  # the same batches
+        overfit = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
         return self._loader("train", self.batch_size, None if overfit else self.seed)
 
     @override

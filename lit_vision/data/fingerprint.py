@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lit_vision.data.batch import LabelledImages
 from lit_vision.data.images import ImageFiles
+from lit_vision.data.kept_images import KeptImages
 from lit_vision.utils.log import log_info
 
 Fingerprint = dict[str, int | str]
@@ -22,15 +23,20 @@ def fingerprint(images: LabelledImages, decoded_as: str) -> Fingerprint:
         decoded_as: what the pixels depend on besides the files, such as the size of the images.
     """
     content = images.images
-    if isinstance(content, ImageFiles):
-        content = torch.tensor([os.path.getsize(path) for path in content.paths])
+    checksums: Tensor | None = None
+    if isinstance(content, Tensor):
+        checksums = torch.tensor([_checksum(image) for image in content])
+    elif isinstance(content, KeptImages):
+        checksums, content = content.checksums(), content.source
+    if checksums is None and isinstance(content, ImageFiles):
+        checksums = torch.tensor([os.path.getsize(path) for path in content.paths])
         decoded_as = "sizes of files"
     return {
         "images": len(images.labels),
         "names": _checksum(images.ids),
         "labels": _checksum(images.labels),
-        "content": _checksum(content) if isinstance(content, Tensor) else 0,
-        "decoded_as": decoded_as,
+        "content": 0 if checksums is None else _checksum(checksums),
+        "decoded_as": f"checksums, {decoded_as}",
     }
 
 

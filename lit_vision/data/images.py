@@ -1,36 +1,18 @@
-"""Images that are decoded when they are used, and the pool of threads that decodes them ahead of use."""
+"""Images that are decoded when they are used."""
 
-import time
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
-import torch
+import torchvision
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
-from tqdm import tqdm
 from typing_extensions import override
 
-from lit_vision.data.decoding import ImageError, Resize, check_image, read_image, resize_for, uncropped_size
+from lit_vision.data.decoding import DECODER, Decoding, Resize, check_image, read_image, resize_for, uncropped_size
+from lit_vision.data.image_ids import are_few, file_ids, stamp, status_of, tensor_ids
 from lit_vision.errors import UserError
 from lit_vision.utils.text import printable
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-WORTH_A_THREAD = 0.002
-"""Decoding time per image, in seconds, from which several threads are faster than one.
-
-Pillow decodes outside the interpreter's lock, so threads pay off for large images; small ones spend their time inside
-it.
-"""
-_NAMED = 3  # files that an error names
-_TIMED = 8  # calls that are timed to decide on threads
 
 
 class LazyImages(ABC):
@@ -66,6 +48,19 @@ class LazyImages(ABC):
     def subset(self, index: Tensor) -> "LazyImages":
         """Select the images at these positions, (n,) int64."""
 
+    @abstractmethod
+    def ids(self) -> list[bytes]:
+        """A name for each image by what it holds, see :mod:`lit_vision.data.image_ids`."""
+
+    @property
+    @abstractmethod
+    def decoding(self) -> dict[str, str | int]:
+        """What the pixels depend on besides the ids, in plain values."""
+
+    def changed(self) -> list[str]:
+        """Name the images that are not what they were when :meth:`ids` was called."""
+        return []
+
 
 class ImageFiles(LazyImages):
     """Images that stay in their files.
@@ -75,12 +70,25 @@ class ImageFiles(LazyImages):
         image_size: side in pixels of every image.
         resize: how images are resized, see :func:`read_image`; with None they are not, and an image of another size is
             an error.
+        decoding: how large JPEG files are decoded, see :func:`read_image`.
+        few: whether the files are so few that their content names them, which a subset inherits; by default, this is
+            found out.
     """
 
-    def __init__(self, paths: Sequence[Path], image_size: int, resize: Resize | None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path | str],
+        image_size: int,
+        resize: Resize | None,
+        decoding: Decoding = "reduced",
+        few: bool | None = None,
+    ) -> None:
         self.paths = paths
         self.image_size = image_size
         self.resize = resize
+        self.jpeg_decoding = decoding
+        self._few = few
+        self._stamps: list[tuple[int, int] | None] = []
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -88,7 +96,7 @@ class ImageFiles(LazyImages):
     @override
     def __getitem__(self, index: int) -> Tensor:
         path = self.paths[index]
-        image = read_image(path, self.image_size, self.resize) if self.resize else read_image(path)
+        image = read_image(path, self.image_size, self.resize, self.jpeg_decoding) if self.resize else read_image(path)
         self._check_size(path, *image.shape[1:])
         return image
 
@@ -99,7 +107,7 @@ class ImageFiles(LazyImages):
         if self.resize is None:
             self._check_size(path, height, width)
 
-    def _check_size(self, path: Path, height: int, width: int) -> None:
+    def _check_size(self, path: Path | str, height: int, width: int) -> None:
         if (height, width) != (self.image_size, self.image_size):
             raise UserError(
                 f"{printable(str(path))} is {width}x{height} pixels, but others are "
@@ -109,11 +117,34 @@ class ImageFiles(LazyImages):
     @override
     def of_size(self, image_size: int) -> "ImageFiles":
         resize = self.resize and resize_for(image_size, self.resize, self.image_size)
-        return ImageFiles(self.paths, image_size, resize) if resize else self
+        return ImageFiles(self.paths, image_size, resize, self.jpeg_decoding, self._few) if resize else self
 
     @override
     def subset(self, index: Tensor) -> "ImageFiles":
-        return ImageFiles([self.paths[i] for i in index.tolist()], self.image_size, self.resize)
+        paths = [self.paths[i] for i in index.tolist()]
+        return ImageFiles(paths, self.image_size, self.resize, self.jpeg_decoding, self._are_few())
+
+    def _are_few(self) -> bool:
+        if self._few is None:
+            self._few = are_few(self.paths)
+        return self._few
+
+    @override
+    def ids(self) -> list[bytes]:
+        found = [status_of(path) for path in self.paths]
+        self._stamps = [(status.st_size, status.st_mtime_ns) for status in found]
+        return file_ids(self.paths, found, self._are_few())
+
+    @property
+    @override
+    def decoding(self) -> dict[str, str | int]:
+        return {**DECODER, "size": self.image_size, "resize": str(self.resize), "jpeg": self.jpeg_decoding}
+
+    @override
+    def changed(self) -> list[str]:
+        return [
+            printable(str(path)) for path, before in zip(self.paths, self._stamps, strict=True) if stamp(path) != before
+        ]
 
 
 class ResizedImages(LazyImages):
@@ -150,101 +181,11 @@ class ResizedImages(LazyImages):
     def subset(self, index: Tensor) -> "ResizedImages":
         return ResizedImages(self.images[index], self.image_size, self.resize)
 
+    @override
+    def ids(self) -> list[bytes]:
+        return tensor_ids(self.images)
 
-def decode_ahead(
-    decode: Callable[[T], R], items: Iterable[T], workers: int, ahead: int, overlap: bool = False
-) -> Generator[R, None, None]:
-    """Map a function over items, lazily and in order, in threads if they pay off.
-
-    The first few calls are made and timed in the calling thread; their mean decides whether the others are made by
-    ``workers`` threads (see :data:`WORTH_A_THREAD`). The threads end with the generator: after its last item, at an
-    error of ``decode`` or at ``close()``. A caller that may stop early wraps it in :func:`contextlib.closing`.
-
-    Args:
-        decode: the function; called from several threads.
-        items: arguments of ``decode``; at most ``ahead`` of them are taken before their result is asked for.
-        workers: number of threads for slow calls; with 0, all calls are made in the calling thread.
-        ahead: number of results that may wait for their use, at least 1.
-        overlap: use one thread even for quick calls, for a caller that computes between two results.
-
-    Yields:
-        ``decode(item)`` for each item.
-    """
-    if workers == 0:
-        yield from map(decode, items)
-        return
-    remaining = iter(items)
-    seconds = []
-    for item in islice(remaining, 1 + _TIMED):
-        start = time.perf_counter()
-        result = decode(item)
-        seconds.append(time.perf_counter() - start)
-        yield result
-    timed = seconds[1:]  # the first call may import and open what the later ones find ready
-    slow = sum(timed) >= WORTH_A_THREAD * len(timed)
-    threads = workers if slow else 1
-    if threads == 1 and not overlap:
-        yield from map(decode, remaining)
-        return
-    pool = ThreadPoolExecutor(threads)
-    pending: deque[Future[R]] = deque()
-    try:
-        pending.extend(pool.submit(decode, item) for item in islice(remaining, ahead))
-        while pending:
-            result = pending.popleft().result()
-            pending.extend(pool.submit(decode, item) for item in islice(remaining, 1))
-            yield result
-    finally:
-        pool.shutdown(cancel_futures=True)  # an unreadable file ends the work at once
-
-
-def decode_all(images: LazyImages, num_workers: int, progress: str | None = None) -> Tensor:
-    """Decode every image into one tensor, (N, 3, image_size, image_size) uint8.
-
-    Args:
-        images: the images.
-        num_workers: number of threads, if :func:`decode_ahead` finds that they pay off.
-        progress: name of a progress bar on a terminal; None shows no bar.
-
-    Raises:
-        UserError: images cannot be read; the message names the first ones of all.
-    """
-    decoded = torch.empty((len(images), 3, images.image_size, images.image_size), dtype=torch.uint8)
-
-    def decode(index: int) -> None:
-        decoded[index] = images[index]
-
-    _for_all(decode, len(images), num_workers, progress)
-    return decoded
-
-
-def check_all(images: LazyImages, num_workers: int, progress: str | None = None) -> None:
-    """Find out whether every image can be made, without keeping any; arguments and errors as in :func:`decode_all`."""
-    _for_all(images.check, len(images), num_workers, progress)
-
-
-def _for_all(work: Callable[[int], None], count: int, num_workers: int, progress: str | None) -> None:
-    """Do some work for each index, and raise one error for all images that cannot be read."""
-
-    def attempt(index: int) -> ImageError | None:
-        try:
-            work(index)
-        except ImageError as error:
-            return error
-        return None
-
-    errors: list[ImageError] = []
-    with (
-        tqdm(total=count, desc=progress, unit=" images", leave=False, disable=None if progress else True) as bar,
-        closing(decode_ahead(attempt, range(count), num_workers, ahead=32 * num_workers)) as done,
-    ):
-        for error in done:
-            bar.update()
-            if error is not None:
-                errors.append(error)
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        named = "; ".join(error.culprit for error in errors[:_NAMED])
-        more = f"; and {len(errors) - _NAMED:,} more" if len(errors) > _NAMED else ""
-        raise UserError(f"{named}{more}: repair or delete these {len(errors):,} files")
+    @property
+    @override
+    def decoding(self) -> dict[str, str | int]:
+        return {"torchvision": torchvision.__version__, "size": self.image_size, "resize": str(self.resize)}

@@ -7,10 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_vision.data.balance import balanced_order, repetitions
+from lit_vision.data.balance import repetitions
 from lit_vision.data.batch import Batch, DrawnBatch, FeatureBatch
-from lit_vision.data.images import LazyImages, decode_ahead
-from lit_vision.data.rng import random_permutation
+from lit_vision.data.cached_rows import CachedRows
+from lit_vision.data.decode_ahead import decode_ahead
+from lit_vision.data.image_ids import tensor_ids
+from lit_vision.data.images import LazyImages
+from lit_vision.data.kept_images import KeptImages
+from lit_vision.data.sampler import EpochSampler
 from lit_vision.errors import UserError
 
 _WORDS = {
@@ -26,35 +30,6 @@ _AHEAD = 3  # batches that are decoded while one is used
 _EVAL_VALUES = 2**21  # float32 values of an evaluation batch: 8 MB fit into caches, and are as fast as more
 
 
-class EpochSampler:
-    """The order of a split: a shuffle determined by (seed, epoch), or the split's own order without a seed.
-
-    Args:
-        labels: (size,) int64.
-        seed: seed of the shuffle; None keeps the order.
-        balance: draw all classes equally often, see :func:`balanced_order`.
-    """
-
-    def __init__(self, labels: Tensor, seed: int | None, balance: bool = False) -> None:
-        self.labels = labels
-        self.size = len(labels)
-        self.seed = seed
-        self.balance = balance
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the order is for."""
-        self.epoch = epoch
-
-    def tensor(self) -> Tensor:
-        """Return the order, (size,) int64."""
-        if self.seed is None:
-            return torch.arange(self.size)
-        if self.balance:
-            return balanced_order(self.labels, self.seed, self.epoch)
-        return random_permutation(self.size, self.seed, "order", self.epoch)
-
-
 class BatchLoader:
     """Yields batches from memory, or prefetches and decodes them in threads.
 
@@ -67,7 +42,8 @@ class BatchLoader:
     and restores it with ``load_state_dict``, so that a run resumes within an epoch.
 
     Args:
-        images: (N, 3, H, W) uint8, or an object that decodes them when they are asked for.
+        images: (N, 3, H, W) uint8, or an object that decodes them when they are asked for, at most once if they are
+            kept.
         labels: (N,) int64.
         batch_size: images per batch and process; the last batch of an epoch may be smaller.
         seed: seed of the shuffle; None keeps the order.
@@ -77,6 +53,7 @@ class BatchLoader:
         device: the device on which batches of images in memory are made; the images are copied to it once.
         balance: draw all classes equally often; an epoch has as many images as without, but some more than once.
         pairs: give each image a partner to be mixed with, the next one in the order of the epoch.
+        chosen: (n,) int64, positions of the images to be limited to, without a seed.
     """
 
     batch_sampler = None
@@ -93,11 +70,12 @@ class BatchLoader:
         device: torch.device | str = "cpu",
         balance: bool = False,
         pairs: bool = False,
+        chosen: Tensor | None = None,
     ) -> None:
         self.images = images
         self.labels = labels
         self.batch_size = batch_size
-        self.sampler = EpochSampler(labels, seed, balance)
+        self.sampler = EpochSampler(labels, seed, balance, chosen)
         self.rank = rank
         self.world_size = world_size
         self.pairs = pairs
@@ -107,10 +85,10 @@ class BatchLoader:
         self._resume: dict[str, int] = {}
         self._yielded = 0
         # The tensor that was copied to the device, with the copies of it and of the labels.
-        self._resident: tuple[Tensor, Tensor, Tensor] | None = None
+        self._resident: tuple[Tensor | CachedRows, Tensor | CachedRows, Tensor] | None = None
 
     def __len__(self) -> int:
-        return ceil(len(self.labels) / (self.batch_size * self.world_size))
+        return ceil(self.sampler.size / (self.batch_size * self.world_size))
 
     def __iter__(self) -> Iterator[Batch | DrawnBatch | FeatureBatch]:
         # A generator, so that the order is drawn at the first batch: the Trainer makes the iterator before it
@@ -118,7 +96,7 @@ class BatchLoader:
         resume, self._resume = self._resume, {}
         start = resume.get("batch", 0) if resume.get("epoch") == self.sampler.epoch else 0
         order = self.sampler.tensor()
-        if self._features is not None or isinstance(self.images, Tensor):
+        if self._features is not None or self._rows() is not None:
             order = order.to(self.device)
         steps = self._steps(order)[start:]
         drawn = (self.pairs or self.sampler.balance) and self._features is None
@@ -164,11 +142,17 @@ class BatchLoader:
         size = min(step, len(self.labels) - batch_idx * step)
         return len(range(self.rank, size, self.world_size)) * self.world_size / size
 
-    def sequential(self, batch_size: int) -> "BatchLoader":
-        """Make a loader of the same images, unshuffled, in batches of another size; it never serves features."""
-        return BatchLoader(
-            self.images, self.labels, batch_size, None, self.rank, self.world_size, num_workers=self.num_workers
-        )
+    def sequential(self, batch_size: int, chosen: Tensor) -> "BatchLoader":
+        """Make a loader of the images at these positions, in this order, in batches of another size.
+
+        It never serves features.
+        """
+        place = (None, self.rank, self.world_size, self.num_workers)
+        return BatchLoader(self.images, self.labels, batch_size, *place, chosen=chosen)
+
+    def ids(self) -> list[bytes]:
+        """A name for each image by what it holds, see :mod:`lit_vision.data.image_ids`."""
+        return tensor_ids(self.images) if isinstance(self.images, Tensor) else self.images.ids()
 
     def take(self, index: Tensor) -> Batch:
         """Return the images at these positions, (n,) int64, as a batch on the CPU, even while features are served."""
@@ -218,14 +202,20 @@ class BatchLoader:
             features, labels = self._on_device(self._features)
             for index in indices:
                 yield FeatureBatch(features.index_select(0, index), labels[index], index)
-        elif isinstance(self.images, Tensor):
-            images, labels = self._on_device(self.images)
+        elif (rows := self._rows()) is not None:
+            images, labels = self._on_device(rows)
             for index in indices:
                 yield Batch(images.index_select(0, index), labels[index], index)
-        else:
+        elif isinstance(self.images, LazyImages):
             yield from self._decode(self.images, indices)
 
-    def _on_device(self, data: Tensor) -> tuple[Tensor, Tensor]:
+    def _rows(self) -> Tensor | CachedRows | None:
+        """The images if they are in memory or in files of the cache; the first call may decode them."""
+        if isinstance(self.images, KeptImages):
+            return self.images.rows()
+        return self.images if isinstance(self.images, Tensor) else None
+
+    def _on_device(self, data: Tensor | CachedRows) -> tuple[Tensor | CachedRows, Tensor]:
         """Return images or features, and the labels, on the device; they are copied once."""
         if self._resident is None or self._resident[0] is not data:
             self._resident = data, data.to(self.device), self.labels.to(self.device)

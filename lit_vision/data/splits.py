@@ -9,7 +9,8 @@ from torch import Tensor
 from lit_vision.data.batch import LabelledImages
 from lit_vision.data.decoding import Resize
 from lit_vision.data.hold_out import HoldOut
-from lit_vision.data.images import ResizedImages, check_all, decode_all
+from lit_vision.data.images import ResizedImages
+from lit_vision.data.kept_images import Keeping, KeptImages
 from lit_vision.errors import UserError
 from lit_vision.utils.log import log_info
 
@@ -115,6 +116,24 @@ def check_no_class_is_empty(labels: Tensor, class_names: Sequence[str], option: 
         )
 
 
+def check_labels(labels: Tensor, class_names: Sequence[str], balance: bool, mixing: Sequence[str]) -> None:
+    """Check that there are training images of as many classes as the options need.
+
+    Args:
+        labels: (N,) int64, those of the training images.
+        class_names: a name for each label.
+        balance: whether the classes are balanced, which needs all of them.
+        mixing: the augmentations that mix images, which need two classes.
+
+    Raises:
+        UserError: there are not.
+    """
+    if balance:
+        check_no_class_is_empty(labels, class_names, "--data.balance")
+    if mixing and len(labels.unique()) < 2:
+        raise UserError(f"{' and '.join(mixing)} needs training images of two classes: leave it out of --data.augment")
+
+
 def describe(splits: Mapping[str, LabelledImages], source: ImageSource) -> str:
     """Say how many images of how many classes each split has, a line each, and what the source leaves out."""
     lines = []
@@ -130,21 +149,21 @@ def describe(splits: Mapping[str, LabelledImages], source: ImageSource) -> str:
     return "\n".join(lines)
 
 
-def keep_in_memory(
-    source: LabelledImages, split: str, image_size: int, resize: Resize, budget: float, num_workers: int
+def keep(
+    source: LabelledImages, split: str, image_size: int, resize: Resize, place: str, keeping: Keeping
 ) -> LabelledImages:
-    """Decode and resize a split into one tensor, if it fits into the budget; otherwise check that it can be decoded.
+    """Keep a split, so that no image is decoded and resized more than once, and check that all can be.
 
     Args:
         source: the images of the split.
         split: name of the split, for messages.
         image_size: side in pixels of the images in the result.
         resize: how to resize images that are already in memory.
-        budget: memory for the images, in bytes.
-        num_workers: number of threads that decode.
+        place: where the images come from.
+        keeping: where they are kept.
 
     Returns:
-        (N, 3, image_size, image_size) uint8, or images that are decoded at each use, with their labels.
+        The images, with their labels: (N, 3, image_size, image_size) uint8, or kept images.
 
     Raises:
         UserError: files cannot be decoded; the message names them.
@@ -154,10 +173,6 @@ def keep_in_memory(
         if images.shape[-1] == image_size and resize == "stretch":
             return source
         images = ResizedImages(images, image_size, resize)
-    images = images.of_size(image_size)
-    if len(images) * 3 * images.image_size**2 > budget:
-        amount = f"{len(images)} images exceed the memory budget of {budget / 2**30:.3g} GiB"
-        log_info(f"{split}: {amount} (--data.memory_budget), so they are decoded batch by batch")
-        check_all(images, num_workers, progress=f"checking {split}")
-        return source._replace(images=images)
-    return source._replace(images=decode_all(images, num_workers, progress=f"decoding {split}"))
+    kept = KeptImages(images.of_size(image_size), split, place, keeping)
+    kept.check_readable()
+    return source._replace(images=kept)

@@ -10,14 +10,14 @@ from typing_extensions import override
 
 from lit_vision.data.batch import AnyBatch, FeatureBatch, MixedBatch
 from lit_vision.data.datamodule import image_data
-from lit_vision.data.decoding import Resize
+from lit_vision.data.decoding import Decoding, Resize
 from lit_vision.data.loader import BatchLoader
 from lit_vision.data.splits import check_no_class_is_empty
 from lit_vision.errors import UserError
 from lit_vision.models import checkpoint as checkpoints
 from lit_vision.models.epoch_metrics import EpochMetrics, Stage
 from lit_vision.models.loss import ClassWeights, balanced_weights, training_loss
-from lit_vision.models.modules import InputSpec, check_crop_size
+from lit_vision.models.modules import BEFORE_DECODING, InputSpec, check_crop_size
 from lit_vision.models.optimization import OptimizedModule
 from lit_vision.models.tta import mean_over_views
 from lit_vision.models.weights_file import last_linear, read_weights
@@ -54,6 +54,7 @@ class Classifier(FastHookNames, OptimizedModule, EpochMetrics, ABC):
         std: Standard deviation of each channel, by which the centred values are divided; set from the data by the
             command line.
         resize: How images were resized to image_size; set from the data by the command line.
+        decoding: How large JPEG files were decoded; set from the data by the command line.
         optimizer: Optimizer: sgd, adamw (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019) or muon,
             which needs the extra timm and leaves vectors, such as biases, to AdamW.
         lr: Learning rate; with a schedule, its peak.
@@ -84,6 +85,7 @@ class Classifier(FastHookNames, OptimizedModule, EpochMetrics, ABC):
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
         std: tuple[float, float, float] = (0.5, 0.5, 0.5),
         resize: Resize = "stretch",
+        decoding: Decoding = BEFORE_DECODING,
         optimizer: Optimizer = "sgd",
         lr: float | None = 0.001,
         momentum: float = 0.9,
@@ -102,7 +104,7 @@ class Classifier(FastHookNames, OptimizedModule, EpochMetrics, ABC):
         if not 0 <= label_smoothing <= 1:
             raise UserError(f"label_smoothing {label_smoothing} is out of range: use --model.label_smoothing 0 to 1")
         self.class_names = list(class_names)
-        self.input_spec = InputSpec(image_size, mean, std, resize)
+        self.input_spec = InputSpec(image_size, mean, std, resize, decoding)
         self.tta = tta
         self.trained = False
         """Whether weights with an output for each of these classes were loaded."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lit_vision.data.decoding import Resize
+from lit_vision.data.decoding import Decoding, Resize
 from lit_vision.errors import UserError
 
 
@@ -19,12 +19,18 @@ class InputSpec(NamedTuple):
         mean: mean of each channel, subtracted from values in [0, 1].
         std: standard deviation of each channel, by which the centred values are divided.
         resize: how images of other sizes are resized: stretch, center_crop or a number of pixels.
+        decoding: how large JPEG files are decoded, see :func:`lit_vision.data.decoding.read_image`.
     """
 
     image_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     resize: Resize
+    decoding: Decoding = "reduced"
+
+
+BEFORE_DECODING: Decoding = "full"
+"""How images were decoded for checkpoints that do not say so."""
 
 
 @contextmanager

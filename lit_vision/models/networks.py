@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lit_vision.errors import UserError
 from lit_vision.models.backbones import Backbone
-from lit_vision.models.modules import InputSpec
+from lit_vision.models.modules import BEFORE_DECODING, InputSpec
 from lit_vision.models.timm_backbone import PREFIX, TimmBackbone
 from lit_vision.models.torchvision_backbone import TorchvisionBackbone
 from lit_vision.models.weights_file import read_weights
@@ -37,7 +37,7 @@ def pretrained_input(arch: str = "resnet18", weights: str | Path | None = "DEFAU
     if weights is None:
         raise UserError("input pretrained needs pretrained weights: set --model.weights, or leave --data.input out")
     if Path(weights).is_file():
-        hparams = read_weights(weights).hparams
+        hparams = {"decoding": BEFORE_DECODING, **read_weights(weights).hparams}
         if all(name in hparams for name in InputSpec._fields):
             return InputSpec(*(hparams[name] for name in InputSpec._fields))
     elif weights not in backbone.weight_names:

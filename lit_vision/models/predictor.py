@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -11,12 +11,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lit_vision.data.batch import FeatureBatch
+from lit_vision.data.decode_ahead import decode_ahead
 from lit_vision.data.decoding import read_image
-from lit_vision.data.images import decode_ahead
+from lit_vision.data.images import ImageFiles
 from lit_vision.data.transforms import to_float
 from lit_vision.errors import UserError
 from lit_vision.models.classifier import Classifier
+from lit_vision.models.feature_cache import find_features
+from lit_vision.models.folding import fold_for_inference
 from lit_vision.models.modules import first_line
+from lit_vision.models.transfer import TransferClassifier
 
 _BATCH_VALUES = 2**21  # float32 values of a batch, 8 MB, as in evaluation
 
@@ -68,6 +73,8 @@ def predictions(
 ) -> Iterator[Prediction]:
     """Predict the classes of image files, in the order of the files, with a few batches in memory at a time.
 
+    Features of a frozen backbone that are in the disk cache are not computed again.
+
     Args:
         model: the network, which knows how its images are prepared.
         paths: paths of the files.
@@ -78,28 +85,50 @@ def predictions(
         UserError: the device does not exist, or cannot compute.
     """
     predictor = Predictor(model, tta).to(_find_device(device))
-    side, resize = model.input_spec.image_size, model.input_spec.resize
+    side, _, _, resize, decoding = model.input_spec
+    files = ImageFiles(paths, side, resize, decoding)
+    known: dict[int, Tensor] = {}
+    network = predictor.model
+    if isinstance(network, TransferClassifier):
+        if not network.tta:
+            known = find_features(network.backbone, files, network.input_spec, network.device)
+        network.backbone = fold_for_inference(network.backbone)
+    predictor.to(memory_format=torch.channels_last)
 
-    def read(path: Path) -> Prediction:
+    def read(number: int) -> tuple[Prediction, Tensor | None]:
+        path = paths[number]
         try:
-            return Prediction(path, read_image(path, side, resize), [])
+            return Prediction(path, read_image(path, side, resize, decoding), []), known.get(number)
         except UserError as error:
-            return Prediction(path, None, [], str(error))
+            return Prediction(path, None, [], str(error)), None
 
     size = max(1, _BATCH_VALUES // (3 * side**2))
     workers = os.cpu_count() or 1
-    with closing(decode_ahead(read, paths, workers, ahead=2 * size + workers)) as decoded:
+    with closing(decode_ahead(read, range(len(paths)), workers, ahead=2 * size + workers, overlap=True)) as decoded:
         while batch := list(islice(decoded, size)):
             yield from _predict(predictor, batch)
 
 
-def _predict(predictor: Predictor, batch: Sequence[Prediction]) -> Iterable[Prediction]:
-    """Fill in the probabilities of the images that were read."""
-    images = [prediction.image for prediction in batch if prediction.image is not None]
-    if not images:
-        return batch
-    probabilities = iter(predictor(to_float(torch.stack(images).to(predictor.mean.device))).tolist())
-    return (p if p.image is None else p._replace(probabilities=next(probabilities)) for p in batch)
+def _predict(predictor: Predictor, batch: Sequence[tuple[Prediction, Tensor | None]]) -> Iterator[Prediction]:
+    """Fill in the probabilities of the images that were read, from features where there are some."""
+    device = predictor.mean.device
+    images = [found.image for found, features in batch if found.image is not None and features is None]
+    known = [features for found, features in batch if found.image is not None and features is not None]
+    of_images: Iterator[list[float]] = iter(())
+    of_features: Iterator[list[float]] = iter(())
+    if images:
+        image = to_float(torch.stack(images).to(device)).to(memory_format=torch.channels_last)
+        of_images = iter(predictor(image).tolist())
+    if known:
+        features = torch.stack(known).to(device)
+        label = index = torch.zeros(len(known), dtype=torch.int64, device=device)
+        logits = predictor.model.logits(FeatureBatch(features, label, index), "test")
+        of_features = iter(logits.softmax(1).tolist())
+    for found, row in batch:
+        if found.image is None:
+            yield found
+        else:
+            yield found._replace(probabilities=next(of_images if row is None else of_features))
 
 
 def _find_device(name: str | None) -> torch.device:

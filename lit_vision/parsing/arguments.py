@@ -15,7 +15,7 @@ from lit_vision.runs import CONFIG, find_checkpoint, logs_folder, run_of
 from lit_vision.utils.log import log_info
 from lit_vision.utils.text import printable
 
-FROM_DATA = ("class_names", "image_size", "mean", "std", "resize")
+FROM_DATA = ("class_names", "image_size", "mean", "std", "resize", "decoding")
 """Options of the model that are taken from the data."""
 
 CKPT_PATH = "Checkpoint to load: best or last of the newest run, or a file."
@@ -204,9 +204,14 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}: {page}")
 
 
+def bare_parser(command: str, description: str) -> argparse.ArgumentParser:
+    """Make a parser without options, whose errors are UserErrors; the command adds its own."""
+    return _Parser(prog=f"lit-vision {command}", description=description, allow_abbrev=False)
+
+
 def simple_parser(command: str, description: str) -> argparse.ArgumentParser:
     """Make the parser of a command that needs a checkpoint but no config; the command adds its own options."""
-    parser = _Parser(prog=f"lit-vision {command}", description=description, allow_abbrev=False)
+    parser = bare_parser(command, description)
     parser.add_argument("--ckpt_path", required=True, metavar="CHECKPOINT", help=CKPT_PATH)
     parser.add_argument("--name", help="Name of the runs in which to look for best or last. Default: all runs.")
     parser.add_argument(

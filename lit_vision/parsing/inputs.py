@@ -9,6 +9,7 @@ from jsonargparse import Namespace
 from lit_vision.data.decoding import resize_for
 from lit_vision.errors import UserError
 from lit_vision.models import InputSpec, TransferClassifier, pretrained_input
+from lit_vision.models.modules import BEFORE_DECODING
 from lit_vision.utils.log import log_info
 
 _BRINGS_ITS_INPUT = "timm/"  # beginning of the names of networks that need no --data.input
@@ -27,6 +28,7 @@ def fill_in_input(config: Namespace, trained: Mapping[str, Any] | None) -> None:
     data, model = config.data.init_args, config.model.init_args
     if trained is not None:
         known = {name: trained["hyper_parameters"].get(name) for name in InputSpec._fields}
+        known["decoding"] = known["decoding"] or BEFORE_DECODING
     elif data.get("input") == "pretrained":
         known = _of_weights(config)._asdict()
     elif str(model.get("arch")).startswith(_BRINGS_ITS_INPUT):
@@ -37,6 +39,8 @@ def fill_in_input(config: Namespace, trained: Mapping[str, Any] | None) -> None:
         data.input = None
     if isinstance(known["resize"], int) and data.get("image_size") is not None:
         known["resize"] = resize_for(data.image_size, known["resize"], known["image_size"])
+    if trained is None:
+        del known["decoding"]
     filled = {name: value for name, value in known.items() if name in data and data[name] is None and value is not None}
     for name, value in filled.items():
         data[name] = value

@@ -4,6 +4,7 @@ import glob
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+_POLL = 0.05  # seconds between two attempts to lock a file
 
 
 def ensure_writable(folder: Path, option: str = "--data.root") -> None:
@@ -132,6 +135,29 @@ def only_user(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def lock_file(descriptor: int, waiting: Callable[[], None]) -> None:
+    """Lock an open file until it is closed, as soon as no other process has it locked.
+
+    Where files cannot be locked, as on some network disks, this does nothing.
+
+    Args:
+        descriptor: the file.
+        waiting: called once if this takes longer than a second.
+    """
+    start: float | None = time.monotonic()
+    while fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if start is not None and time.monotonic() - start > 1:
+                waiting()
+                start = None
+            time.sleep(_POLL)
+        except OSError:
+            return
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 _MAX_BUDGET = 4 * 2**30  # bytes
 
@@ -27,9 +26,9 @@ def keep_freed_memory() -> None:
     mallopt(_TRIM_THRESHOLD, 512 * 2**20)
 
 
-def fits_on_gpu(images: Tensor, device: torch.device) -> bool:
-    """Tell whether the images take less than a quarter of the free memory of a GPU; False for other devices."""
-    return device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] / 4
+def fits_on_gpu(size: int, device: torch.device) -> bool:
+    """Tell whether so many bytes are less than a quarter of the free memory of a GPU; False for other devices."""
+    return device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 4
 
 
 def memory_budget(processes: int) -> float:

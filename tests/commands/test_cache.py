@@ -22,7 +22,7 @@ def test_the_figures_are_the_same_with_and_without_a_cache_and_the_cache_is_list
     line = f"{FIT} --data.root {pictures}"
     without = cli(f"{line} --data.cache none")
     assert without.code == 0, without.err
-    assert not os.path.exists(".cache")
+    assert not os.path.exists(os.environ["LIT_VISION_CACHE"])
     first, second = cli(line), cli(line)
     assert epochs(first) == epochs(second) == epochs(without) != []
     listed = cli("cache").out

@@ -36,7 +36,7 @@ class Entry(NamedTuple):
         file_id: equal for two entries of the same file.
     """
 
-    path: Path
+    path: str
     class_name: str
     key: str
     place: str
@@ -152,13 +152,15 @@ class FileDataModule(ImageDataModule):
         height, width = read_image(path).shape[1:]
         if height != width:
             raise UserError(
-                f"{printable(str(path))} is {width}x{height} pixels, not square: set --data.image_size to resize all "
-                "images"
+                f"{printable(path)} is {width}x{height} pixels, not square: set --data.image_size to resize all images"
             )
         return height
 
     def paths(self, split: str) -> list[Path]:
         """The files of a split, in the order of their index in batches."""
+        return [Path(path) for path in self._paths(split)]
+
+    def _paths(self, split: str) -> list[str]:
         return [entry.path for entry in self.listing.splits[split]]
 
     @override
@@ -176,11 +178,11 @@ class FileDataModule(ImageDataModule):
                 raise UserError(
                     f"{entry.place} has a label {whose}, {entry.class_name!r}: remove it, or correct its label"
                 )
-        images = ImageFiles(self.paths(split), self.image_size, self.resize if self.resizes else None)
+        images = ImageFiles(self._paths(split), self.image_size, self.resize if self.resizes else None, self.decoding)
         hashes = [_hash(entry.key) for entry in entries]
         ids = torch.tensor(hashes)
         if split == "train":
-            chosen = sorted(zip(hashes, self.paths(split), strict=True))[:_SAMPLED]
+            chosen = sorted(zip(hashes, self._paths(split), strict=True))[:_SAMPLED]
             self._sample = [(image, os.path.getsize(path)) for image, path in chosen]
         return LabelledImages(images, torch.tensor([labels[entry.class_name] for entry in entries]), ids)
 

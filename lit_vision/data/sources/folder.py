@@ -1,4 +1,4 @@
-from pathlib import Path
+import os
 
 from typing_extensions import override
 
@@ -29,12 +29,9 @@ class ImageFolderDataModule(FileDataModule):
         splits: dict[str, list[Entry]] = {}
         for split, classes in layout.splits.items():
             entries = [entry for name, folder in classes.items() for entry in _entries(name, folder)]
-            splits[split] = [entry for entry in entries if entry.path.name not in self.foreign_files]
-            left_out += [
-                LeftOut(str(entry.path), "files that do not belong to the data set")
-                for entry in entries
-                if entry.path.name in self.foreign_files
-            ]
+            foreign = [entry for entry in entries if os.path.basename(entry.path) in self.foreign_files]
+            left_out += [LeftOut(entry.path, "files that do not belong to the data set") for entry in foreign]
+            splits[split] = [entry for entry in entries if entry not in foreign] if foreign else entries
         return Listing({split: found for split, found in splits.items() if found}, left_out, layout.whole)
 
     @override
@@ -50,6 +47,6 @@ def _entries(class_name: str, folder: Folder) -> list[Entry]:
     """List the images of a class; their keys begin with its folder."""
     above = len(folder.path) - len(folder.name)
     return [
-        Entry(Path(image.path), class_name, image.path[above:].replace("\\", "/"), printable(image.path), image.file_id)
+        Entry(image.path, class_name, image.path[above:].replace("\\", "/"), printable(image.path), image.file_id)
         for image in folder.all_images()
     ]

@@ -81,7 +81,7 @@ class ImageTableDataModule(FileDataModule):
                 continue
             listed.add((split, label, file_id))
             key = os.path.normpath(row.path.replace("\\", "/"))
-            splits[split].append(Entry(Path(path), label, key, f"{self._name} line {row.line}", file_id))
+            splits[split].append(Entry(path, label, key, f"{self._name} line {row.line}", file_id))
         if missing:
             named = [f"line {row.line} names {printable(row.path)}" for row in missing]
             raise UserError(

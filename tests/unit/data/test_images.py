@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lit_vision.data.images import ImageFiles, ResizedImages, check_all, decode_ahead, decode_all
+from lit_vision.data.decode_ahead import check_all, decode_ahead, decode_all
+from lit_vision.data.images import ImageFiles, ResizedImages
 from lit_vision.errors import UserError
 
 SLOW, QUICK = 0.0, 60.0  # values of WORTH_A_THREAD with which every call counts as slow, or as quick
@@ -16,7 +17,7 @@ SLOW, QUICK = 0.0, 60.0  # values of WORTH_A_THREAD with which every call counts
 @pytest.fixture(params=["slow", "slow overlapped", "quick", "quick overlapped"])
 def decode(request, monkeypatch):
     """decode_ahead with calls that count as slow or quick."""
-    monkeypatch.setattr("lit_vision.data.images.WORTH_A_THREAD", SLOW if "slow" in request.param else QUICK)
+    monkeypatch.setattr("lit_vision.data.decode_ahead.WORTH_A_THREAD", SLOW if "slow" in request.param else QUICK)
     overlap = "overlapped" in request.param
     return lambda function, items, ahead: decode_ahead(function, items, workers=3, ahead=ahead, overlap=overlap)
 
@@ -73,7 +74,7 @@ def test_closing_decode_ahead_ends_its_threads(decode):
     [(SLOW, 3, False, 3), (SLOW, 1, False, 0), (QUICK, 3, False, 0), (QUICK, 3, True, 1), (SLOW, 1, True, 1)],
 )
 def test_decode_ahead_uses_threads_where_they_pay(monkeypatch, worth_a_thread, workers, overlap, threads):
-    monkeypatch.setattr("lit_vision.data.images.WORTH_A_THREAD", worth_a_thread)
+    monkeypatch.setattr("lit_vision.data.decode_ahead.WORTH_A_THREAD", worth_a_thread)
     seen = set()
 
     def decode(item):
@@ -90,13 +91,13 @@ def test_decode_all_keeps_the_order_with_and_without_threads(tmp_path, monkeypat
         paths.append(tmp_path / f"{shade}.png")
         Image.new("RGB", (4, 4), (shade, 0, 0)).save(paths[-1])
     for worth_a_thread in (0.0, 60.0):
-        monkeypatch.setattr("lit_vision.data.images.WORTH_A_THREAD", worth_a_thread)
+        monkeypatch.setattr("lit_vision.data.decode_ahead.WORTH_A_THREAD", worth_a_thread)
         decoded = decode_all(ImageFiles(paths, 4, resize=None), num_workers=3)
         assert decoded[:, 0, 0, 0].tolist() == list(range(30))
 
 
 def test_decode_all_ends_at_the_first_unreadable_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("lit_vision.data.images.WORTH_A_THREAD", SLOW)
+    monkeypatch.setattr("lit_vision.data.decode_ahead.WORTH_A_THREAD", SLOW)
     paths = [tmp_path / f"{number}.png" for number in range(200)]
     Image.new("RGB", (4, 4)).save(paths[0])
     with pytest.raises(UserError, match=r"/1\.png"):

@@ -26,6 +26,11 @@ class Slow(LazyImages):
     def subset(self, index):
         return Slow(self.images[index])
 
+    def ids(self):
+        return [bytes(16)] * len(self.images)
+
+    decoding = {}
+
 
 def test_every_image_once_with_its_own_label_and_index():
     loader = BatchLoader(IMAGES, LABELS, 4, seed=0)
@@ -126,7 +131,7 @@ def test_a_rank_without_images_in_the_last_step_gets_an_empty_batch():
 
 
 def test_an_iterator_that_is_dropped_ends_its_threads(monkeypatch):
-    monkeypatch.setattr("lit_vision.data.images.WORTH_A_THREAD", 0.0)
+    monkeypatch.setattr("lit_vision.data.decode_ahead.WORTH_A_THREAD", 0.0)
     before = threading.active_count()
     iterator = iter(BatchLoader(Slow(IMAGES), LABELS, 4, num_workers=3))
     for _ in range(4):
@@ -149,7 +154,7 @@ def test_served_features_take_the_place_of_images(images):
         assert torch.equal(batch.features, features[batch.index])
         assert torch.equal(batch.index, other.index)
         assert torch.equal(batch.label, other.label)
-    assert all(isinstance(batch, Batch) for batch in loader.sequential(4))
+    assert all(isinstance(batch, Batch) for batch in loader.sequential(4, torch.tensor([5, 2])))
     assert isinstance(loader.take(torch.tensor([3])), Batch)
     loader.serve(features + 1)
     assert torch.equal(next(iter(loader)).features, features[batches[0].index] + 1)

@@ -50,7 +50,7 @@ def test_labels_are_smoothed_in_training_alone():
 
 def test_the_images_that_it_takes_are_one_value():
     model = small(mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0), resize="center_crop")
-    assert model.input_spec == InputSpec(16, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), "center_crop")
+    assert model.input_spec == InputSpec(16, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), "center_crop", "full")
     assert model.example_input_array.shape == (1, 3, 16, 16)
 
 

@@ -2,10 +2,18 @@ import pytest
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from model_helpers import QUIET, SIZE, fit_transfer, picture_data, transfer
+from PIL import Image
 from torch import nn
 
 from lit_vision.data.batch import Batch, FeatureBatch
-from lit_vision.models import SmallCNN
+from lit_vision.models import SmallCNN, feature_cache
+from lit_vision.models.folding import fold_for_inference
+
+
+@pytest.fixture(autouse=True)
+def _unfolded(monkeypatch):
+    """Compute features with the backbone itself instead of a folded copy, so that its calls can be counted."""
+    monkeypatch.setattr(feature_cache, "fold_for_inference", lambda network: network)
 
 
 def calls(model):
@@ -137,3 +145,56 @@ def test_data_that_is_not_ours_may_vary(pictures, caplog):
     Trainer(max_epochs=2, **QUIET, enable_checkpointing=False).fit(model, Foreign())
     assert sum(seen) == 2 * 24
     assert "not an ImageDataModule" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_a_second_run_computes_no_features_and_has_the_same_figures(pictures, monkeypatch, bfloat16):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bfloat16, raising=False)
+    first = fit_transfer(pictures, transfer(), 3)
+    model = transfer()
+    seen = calls(model)
+    assert fit_transfer(pictures, model, 3) == first
+    assert seen == []
+    Trainer(**QUIET).test(model, picture_data(pictures), verbose=False)  # on the validation images, which are known
+    assert seen == []
+    assert fit_transfer(pictures, transfer(), 3, cache="none") == first
+
+
+@pytest.mark.slow
+def test_features_are_computed_for_changed_images_and_other_weights_alone(pictures):
+    fit_transfer(pictures, transfer(), 1)
+    changed = next(pictures.glob("train/*/*.png"))
+    Image.new("RGB", (20, 20), (1, 2, 3)).save(changed)
+    model, other = transfer(), transfer(1)
+    seen, seen_by_other = calls(model), calls(other)
+    found = fit_transfer(pictures, model, 2)
+    fit_transfer(pictures, other, 1)
+    assert sum(seen) == 1
+    assert sum(seen_by_other) == 24 + 14
+    assert found == pytest.approx(fit_transfer(pictures, transfer(), 2, cache="none"), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_only_the_images_that_an_epoch_uses_are_computed(pictures):
+    model, plain = transfer(), transfer(cache_features=False)
+    seen, results = calls(model), []
+    for each in (model, plain):
+        trainer = Trainer(**QUIET, max_epochs=2, limit_train_batches=1, limit_val_batches=1, num_sanity_val_steps=0)
+        trainer.fit(each, picture_data(pictures))
+        results.append({name: value.item() for name, value in trainer.callback_metrics.items()})
+    assert 14 + 8 < sum(seen) <= 14 + 16  # a validation batch has all images; a training batch has others in each epoch
+    assert results[0] == pytest.approx(results[1], abs=1e-4)
+
+
+def test_folding_changes_the_features_by_rounding_only():
+    backbone = transfer().backbone
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.1, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    image = torch.randn(2, 3, SIZE, SIZE)
+    with torch.no_grad():
+        exact, folded = backbone(image), fold_for_inference(backbone)(image)
+    assert (folded - exact).abs().max() < 1e-4 * exact.abs().max()
+    assert any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules())

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from model_helpers import fit_transfer, transfer
 from PIL import Image
 
 from lit_vision.data.transforms import normalize, to_float
@@ -88,3 +89,37 @@ def test_test_time_augmentation_is_the_models_or_as_asked_for(files, model, aske
 def test_no_such_device(files, device):
     with pytest.raises(UserError, match=f"there is no device {device}.*--device"):
         next(predictions(network(), files, device))
+
+
+@pytest.mark.slow
+def test_features_that_a_run_has_computed_are_not_computed_again(pictures, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+    model = transfer()
+    fit_transfer(pictures, model, 1, mean=0.4)
+    model.input_spec = model.input_spec._replace(mean=(0.4, 0.4, 0.4), decoding="reduced")
+    paths = [*sorted(pictures.glob("val/*/*")), pictures / "missing.png"]
+    passed = []
+    fold = predictor.fold_for_inference
+
+    def counted(backbone):
+        folded = fold(backbone)
+        folded.register_forward_hook(lambda module, args, output: passed.append(len(args[0])))
+        return folded
+
+    monkeypatch.setattr(predictor, "fold_for_inference", counted)
+    known = [*predictions(model, paths[:-1])]
+    assert passed == []
+    assert predictions_without_cache(monkeypatch, model, paths[:-1]) == pytest.approx(
+        torch.tensor([found.probabilities for found in known]), abs=1e-5
+    )
+    assert sum(passed) == len(known)
+    assert [*predictions(model, paths)][-1].error
+    with_views = [*predictions(model, paths[:1], tta=True)]
+    assert sum(passed) > 2 * len(known)
+    assert with_views[0].probabilities != known[0].probabilities
+
+
+def predictions_without_cache(monkeypatch, model, paths):
+    with monkeypatch.context() as changed:
+        changed.setenv("LIT_VISION_CACHE", "none")
+        return torch.tensor([found.probabilities for found in predictions(model, paths)])

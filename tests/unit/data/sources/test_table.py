@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import pytest
@@ -84,7 +85,11 @@ def test_no_table(tmp_path):
 def entries(root, **options):
     """What a table lists: (split, file name, label) of each image."""
     listing = ImageTableDataModule(root, **options).listing
-    return [(split, entry.path.name, entry.class_name) for split, found in listing.splits.items() for entry in found]
+    return [
+        (split, os.path.basename(entry.path), entry.class_name)
+        for split, found in listing.splits.items()
+        for entry in found
+    ]
 
 
 RED, BLUE = ("train", "0.png", "red"), ("train", "0.png", "blue")
