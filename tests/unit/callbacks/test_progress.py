@@ -44,6 +44,15 @@ def test_epochs_count_from_1_and_lines_are_printed_above_the_bar(capsys):
     assert "v_num" not in shown
 
 
+def test_the_bar_shows_the_time_that_is_left_of_the_run(capsys, monkeypatch):
+    clock = iter(range(0, 10**6, 6))
+    monkeypatch.setattr("lit_vision.callbacks.progress.time.monotonic", lambda: next(clock))
+    fit(EpochBar(refresh_rate=40), epochs=3)
+    left = re.findall(r"left=([\d:]+)", capsys.readouterr().out)
+    assert left[0] == "00:12"  # the first epoch took 6 seconds, and two more are as long
+    assert left[-1] == "00:00"
+
+
 def test_without_a_limit_there_is_no_number_of_epochs(capsys):
     fit(EpochBar(), epochs=-1, max_steps=50)
     assert "epoch 1: " in capsys.readouterr().out.replace("\r", "\n")
