@@ -10,7 +10,7 @@ from torch import Tensor
 from lit_vision.data import CIFAR10DataModule, ImageFolderDataModule, ShapesDataModule
 
 
-def prepare(data: Path | None, cifar: int, pictures: int, photos: int, folder: Path) -> tuple[Any, ...]:
+def prepare(data: Path | None, cifar: int, pictures: int, photos: int, large: int, folder: Path) -> tuple[Any, ...]:
     """Find the images, or make images of the same sizes.
 
     Args:
@@ -18,6 +18,7 @@ def prepare(data: Path | None, cifar: int, pictures: int, photos: int, folder: P
         cifar: see Options in benchmark.py; cifar-10-batches-py is always taken whole.
         pictures: see Options in benchmark.py.
         photos: see Options in benchmark.py.
+        large: see Options in benchmark.py.
         folder: folder for the links and files that are made.
 
     Returns:
@@ -40,9 +41,9 @@ def prepare(data: Path | None, cifar: int, pictures: int, photos: int, folder: P
         arguments = ["--data.root", str(data)]
     module.setup("fit")
     loaders = {"train": module.train_dataloader(), "val": module.val_dataloader()}
-    torch.save({split: (loader.images, loader.labels) for split, loader in loaders.items()}, folder / "splits.pt")
-    val = loaders["val"]
-    _write(val.images[:photos], val.labels[:photos], folder / "photos")
+    batches = {split: loader.take(torch.arange(len(loader.labels))) for split, loader in loaders.items()}
+    torch.save({split: (batch.image, batch.label) for split, batch in batches.items()}, folder / "splits.pt")
+    _write(batches["val"].image[:photos], batches["val"].label[:photos], folder / "photos")
     for split, size in (("train", 244), ("val", 153)):
         if data is None:
             count = min(size, 2 * pictures)
@@ -50,7 +51,17 @@ def prepare(data: Path | None, cifar: int, pictures: int, photos: int, folder: P
             _write(made, torch.arange(count) % 2, folder / "ants_bees" / split)
         else:
             _link(data / "hymenoptera_data" / split, folder / "ants_bees" / split, pictures)
-    return arguments, folder / "splits.pt", folder / "ants_bees", folder / "photos"
+    _enlarge(folder / "ants_bees" / "train", folder / "large" / "train", large)
+    return arguments, *(folder / name for name in ("splits.pt", "ants_bees", "photos", "large", "cache"))
+
+
+def _enlarge(source: Path, target: Path, count: int) -> None:
+    """Write the first ``count`` images as photos of 12 megapixels, half of them of each class."""
+    for images in filter(Path.is_dir, source.iterdir()):
+        (target / images.name).mkdir(parents=True)
+        for file in sorted(images.iterdir())[: count // 2]:
+            photo = Image.open(file).convert("RGB").resize((4000, 3000), Image.Resampling.BICUBIC)
+            photo.save(target / images.name / f"{file.stem}.jpg", quality=90)
 
 
 def _link(source: Path, target: Path, count: int) -> None:

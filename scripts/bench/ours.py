@@ -7,6 +7,7 @@ import csv
 import os
 import re
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -26,13 +27,18 @@ from lightning.pytorch import Callback
 
 from bench.load import BESIDE, busy_processes
 from lit_vision.cli import main
+from lit_vision.data import ImageFolderDataModule
 from lit_vision.data.batch import Batch
+from lit_vision.data.decode_ahead import decode_all
+from lit_vision.data.images import ImageFiles
 from lit_vision.data.listing import list_folder
 from lit_vision.data.loader import BatchLoader
 from lit_vision.data.transforms import normalize, to_float
 from lit_vision.models import SmallCNN
 from lit_vision.models.predictor import predictions
 from lit_vision.utils.memory import keep_freed_memory
+
+os.environ["LIT_VISION_CACHE"] = "none"  # so that no figure depends on an earlier one
 
 TARGET = 0.606
 """Accuracy that notebook 1 reports."""
@@ -140,6 +146,60 @@ class FirstBatch(Callback):
     def on_train_batch_start(self, *_: object) -> None:
         """Record the time."""
         self.times.append(time.time())
+
+
+def large(folder: Path) -> dict[str, float]:
+    """Measure the decoding of photos in a folder with train/CLASS/* to 224 pixels.
+
+    Returns:
+        files: images per second.
+    """
+    files = [Path(image.path) for image in list_folder(folder).all_images()]
+    begin = time.perf_counter()
+    decode_all(ImageFiles(files, 224, "stretch"), os.cpu_count() or 1)
+    return {"files": len(files) / (time.perf_counter() - begin)}
+
+
+def over_budget(folder: Path, cache: Path) -> dict[str, float]:
+    """Measure the second epoch of a loader over images of 224 pixels that exceed the memory budget.
+
+    Args:
+        folder: folder with train/CLASS/* and val/CLASS/*.
+        cache: folder of the disk cache.
+
+    Returns:
+        images: images per second.
+    """
+    data = ImageFolderDataModule(folder, image_size=224, seed=0, memory_budget=0, cache=cache)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    for _ in range(2):
+        begin = time.perf_counter()
+        for batch in loader:
+            assert isinstance(batch, Batch)
+            data.preprocess(batch, 0)
+    return {"images": len(loader.labels) / (time.perf_counter() - begin)}
+
+
+def start_with_files(folder: Path, cache: Path, started: float) -> dict[str, float]:
+    """Measure the seconds from the start of the process to the first training batch of a set that was never used.
+
+    Args:
+        folder: folder with CLASS/*.
+        cache: folder of the disk cache.
+        started: time at which the process was started, by ``time.time``.
+    """
+    shutil.rmtree(cache, ignore_errors=True)
+    return second_start_with_files(folder, cache, started)
+
+
+def second_start_with_files(folder: Path, cache: Path, started: float) -> dict[str, float]:
+    """Measure the same as :func:`start_with_files` for a set that was used before."""
+    watch = ["--trainer.callbacks+=bench.ours.FirstBatch", "--data.cache", str(cache)]
+    data = ["--data", "ImageFolderDataModule", "--data.root", str(folder), "--data.val_size", "0.2"]
+    FirstBatch.times.clear()
+    _fit(["--config", "shapes.yaml", *data, "--trainer.max_epochs", "1", *watch])
+    return {"first batch": FirstBatch.times[0] - started}
 
 
 def start(started: float) -> dict[str, float]:

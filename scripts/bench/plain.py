@@ -204,6 +204,41 @@ def predict(folder: Path) -> dict[str, float]:
     return {"files": len(data) / (time.perf_counter() - start)}
 
 
+def large(folder: Path) -> dict[str, float]:
+    """Measure the decoding of photos in a folder with train/CLASS/* to 224 pixels by a DataLoader with two workers.
+
+    Returns:
+        files: images per second.
+    """
+    transform = transforms.Compose([transforms.Resize((224, 224)), *_TO_TENSOR])
+    data = datasets.ImageFolder(str(folder / "train"), transform)
+    begin = time.perf_counter()
+    for _ in DataLoader(data, 32, num_workers=2):
+        pass
+    return {"files": len(data) / (time.perf_counter() - begin)}
+
+
+def over_budget(folder: Path) -> dict[str, float]:
+    """Measure an epoch of a DataLoader that decodes every image, of a folder with train/CLASS/*.
+
+    Returns:
+        images: images per second.
+    """
+    return {"images": large(folder)["files"]}
+
+
+def start_with_files(folder: Path, started: float) -> dict[str, float]:
+    """Measure the seconds from the start of the process to the first batch of image files.
+
+    Args:
+        folder: folder with CLASS/*.
+        started: time at which the process was started, by ``time.time``.
+    """
+    data = datasets.ImageFolder(str(folder), transforms.Compose(_TO_TENSOR))
+    next(iter(DataLoader(data, 32, shuffle=True, num_workers=2)))
+    return {"first batch": time.time() - started}
+
+
 def start(started: float) -> dict[str, float]:
     """Measure the seconds from the start of the process to the first batch.
 

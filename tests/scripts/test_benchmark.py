@@ -23,7 +23,9 @@ def benchmark(monkeypatch):
             os.chdir(folder)
 
     monkeypatch.setattr(script, "alone", here)
-    monkeypatch.setattr(script, "QUICK", script.Options(1, steps=6, cifar=10, pictures=2, photos=4, target=False))
+    monkeypatch.setattr(
+        script, "QUICK", script.Options(1, steps=6, cifar=10, pictures=2, photos=4, large=2, target=False)
+    )
     return script
 
 
