@@ -1,5 +1,6 @@
 """The commands of lit-vision: each is one function, imported when it is run; validate and test share a module."""
 
+import gc
 from collections.abc import Callable
 from importlib import import_module
 from typing import NamedTuple
@@ -54,6 +55,7 @@ def load_command(name: str) -> Callable[[list[str]], int | None]:
 
     configure_logging()
     keep_freed_memory()
+    gc.freeze()  # so that the millions of objects of the imported libraries are not looked through again and again
     command: Callable[[list[str]], int | None] = getattr(module, name.replace("-", "_"))
     return command
 

@@ -59,7 +59,11 @@ class CachedRows:
     @property
     def checksums(self) -> Tensor:
         """(N,) int64, the CRC-32 of each row."""
-        return torch.tensor([int(self._files[number].checksums[row]) for number, row in self._where.tolist()])
+        found = torch.empty(len(self), dtype=torch.int64)
+        for number in self._where[:, 0].unique().tolist():
+            chosen = self._where[:, 0] == number
+            found[chosen] = torch.from_numpy(self._files[number].checksums.astype("int64"))[self._where[chosen, 1]]
+        return found
 
     def damaged(self) -> set[Path]:
         """Check every row, and return the files of those that are not what was written."""

@@ -118,9 +118,9 @@ class ImageDataModule(CropEpochs, ImageSource):
         self.num_workers = (os.cpu_count() or 1) if num_workers is None else num_workers
         self.memory_budget = memory_budget
         self.disk_cache = DiskCache(cache_folder(cache))
-        self._image_size = image_size
-        self.given_seed = seed
+        self._image_size, self.given_seed = image_size, seed
         self._splits: dict[str, LabelledImages] = {}
+        self._keeping: Keeping | None = None
         self._fingerprints = TrainingFingerprints()
 
     # Questions from other modules
@@ -183,9 +183,9 @@ class ImageDataModule(CropEpochs, ImageSource):
 
     def _keep(self, images: LabelledImages, split: str) -> LabelledImages:
         processes = self.trainer.num_devices if self.trainer else 1
-        keeping = Keeping(self.disk_cache, self.memory_budget, self.num_workers, processes)
+        self._keeping = self._keeping or Keeping(self.disk_cache, self.memory_budget, self.num_workers, processes)
         side = self._kept_side(images) if split == "train" else self.image_size
-        return keep(images, split, side, resize_for(side, self.resize, self.image_size), str(self.root), keeping)
+        return keep(images, split, side, resize_for(side, self.resize, self.image_size), str(self.root), self._keeping)
 
     def _kept_side(self, images: LabelledImages) -> int:
         side = self._preprocessing.kept_side(self.image_size)

@@ -19,7 +19,7 @@ from lit_vision.data.row_file import DamagedError
 from lit_vision.utils.log import log_info
 from lit_vision.utils.memory import available_memory, memory_budget
 
-_WORTH_A_FILE = 2.0  # seconds of decoding
+_WORTH_A_FILE = 2.0  # seconds of decoding, of all splits together
 
 
 class _ChangedError(Exception):
@@ -41,6 +41,8 @@ class Keeping:
         self.budget = memory_budget(processes) if budget is None else budget * 2**30
         self.num_workers = num_workers
         self.processes = processes
+        self.seconds = 0.0
+        """Time that was spent on decoding splits which fit into memory."""
 
 
 class KeptImages(LazyImages):
@@ -193,7 +195,8 @@ class KeptImages(LazyImages):
             return False
         start = time.monotonic()
         decoded = decode_all(images, keeping.num_workers, progress)
-        worth = time.monotonic() - start >= _WORTH_A_FILE or keeping.processes > 1 or len(found)
+        keeping.seconds += time.monotonic() - start
+        worth = keeping.seconds >= _WORTH_A_FILE or keeping.processes > 1 or len(found)
         changed = self._say_what_changed()
         if not changed and worth and cache.add(self._kind, ids, decoded, row, self._place):
             return False

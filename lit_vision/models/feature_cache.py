@@ -1,22 +1,22 @@
 """A frozen backbone's features of a split, computed once and served in place of its images."""
 
 import sys
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
 import torch
-import torchvision
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from lit_vision.data.batch import Batch
 from lit_vision.data.datamodule import image_data
-from lit_vision.data.disk_cache import DiskCache, Kind, cache_folder
-from lit_vision.data.images import ImageFiles, LazyImages
+from lit_vision.data.disk_cache import DiskCache, Kind
+from lit_vision.data.images import LazyImages
 from lit_vision.data.loader import BatchLoader
-from lit_vision.errors import UserError
 from lit_vision.models.folding import fold_for_inference
+from lit_vision.models.known_features import made_with
 from lit_vision.models.modules import InputSpec
 from lit_vision.utils.log import log_info
 from lit_vision.utils.precision import has_fast_bfloat16
@@ -119,9 +119,13 @@ class _Computation:
             self.ids = loader.ids()
             decoding = loader.images.decoding if isinstance(loader.images, LazyImages) else {}
             spec = InputSpec(self.data.image_size, self.data.mean, self.data.std, self.data.resize)
-            self.made_with = _made_with(backbone, decoding, spec, self.device)
-        backbone.to(memory_format=torch.channels_last)
-        self.network = fold_for_inference(backbone)
+            self.made_with = made_with(backbone, decoding, spec, self.device)
+        self.backbone = backbone.to(memory_format=torch.channels_last)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """A faster copy of the backbone, made if there is something to compute."""
+        return fold_for_inference(self.backbone)
 
     def features(self, wanted: Tensor) -> Tensor:
         precision = self._precision()
@@ -205,45 +209,3 @@ class _Computation:
 
     def _sum(self, values: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(values.to(self.device), reduce_op="sum").cpu()
-
-
-def find_features(backbone: nn.Module, images: ImageFiles, spec: InputSpec, device: torch.device) -> dict[int, Tensor]:
-    """Find features of image files that runs in float32 have computed on such a device.
-
-    Args:
-        backbone: a network in eval mode.
-        images: the files.
-        spec: the images that the network takes.
-        device: the device on which others would be computed.
-
-    Returns:
-        (width,) float32 by the position of the file.
-    """
-    cache = DiskCache(cache_folder(None))
-    if cache.folder is None or not cache.folder.is_dir():
-        return {}
-    made_with = _made_with(backbone, images.decoding, spec, device)
-    try:
-        found, missing = cache.find(Kind("features", {**made_with, "precision": "32-true"}), images.ids())
-    except UserError:  # a file is missing, which whoever reads it will say
-        return {}
-    return dict(zip(sorted({*range(len(images))} - {*missing}), found.whole() if len(found) else (), strict=True))
-
-
-def _made_with(
-    backbone: nn.Module, decoding: dict[str, str | int], spec: InputSpec, device: torch.device
-) -> dict[str, Any]:
-    """All that features depend on besides the images and the precision, in plain values."""
-    digest = blake2b(repr(backbone).encode(), digest_size=16)
-    for name, tensor in backbone.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    is_gpu = device.type == "cuda"
-    return {
-        "weights": digest.hexdigest(),
-        "images": decoding,
-        "input": repr([spec.image_size, *map(float, (*spec.mean, *spec.std))]),
-        "libraries": f"torch {torch.__version__}, torchvision {torchvision.__version__}",
-        "device": torch.cuda.get_device_name(device) if is_gpu else torch.backends.cpu.get_cpu_capability(),
-        "matmul": torch.get_float32_matmul_precision(),
-    }

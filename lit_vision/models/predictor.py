@@ -18,8 +18,8 @@ from lit_vision.data.images import ImageFiles
 from lit_vision.data.transforms import to_float
 from lit_vision.errors import UserError
 from lit_vision.models.classifier import Classifier
-from lit_vision.models.feature_cache import find_features
 from lit_vision.models.folding import fold_for_inference
+from lit_vision.models.known_features import find_features
 from lit_vision.models.modules import first_line
 from lit_vision.models.transfer import TransferClassifier
 

@@ -220,6 +220,6 @@ class FileDataModule(ImageDataModule):
 
 def _hash(key: str) -> int:
     """Hash a key to an int64. The same name may be composed or decomposed, as the file systems of Macs have it."""
-    normal = unicodedata.normalize("NFC", key).encode("utf-8", "surrogateescape")
+    normal = (key if key.isascii() else unicodedata.normalize("NFC", key)).encode("utf-8", "surrogateescape")
     digest = blake2b(normal, digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
