@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 from typing_extensions import override
 
 from lit_vision.data.batch import LabelledImages
@@ -130,6 +131,7 @@ class ShapesDataModule(ImageDataModule):
     def load(self, split: str) -> LabelledImages:
         index = torch.arange(self.sizes[split])
         images = [
-            draw_shapes(chunk, self.image_size, self.drawing_seed, "shapes", split) for chunk in index.split(_CHUNK)
+            draw_shapes(chunk, self.image_size, self.drawing_seed, "shapes", split)
+            for chunk in tqdm(index.split(_CHUNK), f"drawing {split}", leave=False, disable=None)
         ]
         return LabelledImages(torch.cat(images), index % len(_SHAPES))
