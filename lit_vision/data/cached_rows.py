@@ -12,7 +12,10 @@ from lit_vision.data.row_file import RowFile
 class CachedRows:
     """Rows for the images of a split, which may be in several files, in the order of the split.
 
-    Like a tensor, it has ``len``, ``index_select`` and ``to``.
+    Like a tensor, it has ``len``, ``index_select`` and ``to``, which do not check the rows.
+
+    Attributes:
+        checked: whether all rows were checked, and are what was written.
 
     Args:
         files: the files.
@@ -20,6 +23,7 @@ class CachedRows:
     """
 
     def __init__(self, files: Sequence[RowFile], where: Tensor) -> None:
+        self.checked = False
         self._files = files
         self._where = where
         self._only = int(where[0, 0]) if len(where) and bool((where[:, 0] == where[0, 0]).all()) else None
@@ -65,8 +69,10 @@ class CachedRows:
             found[chosen] = torch.from_numpy(self._files[number].checksums.astype("int64"))[self._where[chosen, 1]]
         return found
 
-    def damaged(self) -> set[Path]:
+    def check(self) -> set[Path]:
         """Check every row, and return the files of those that are not what was written."""
-        return {
+        damaged = {
             self._files[number].path for number, row in self._where.tolist() if not self._files[number].is_sound(row)
         }
+        self.checked = not damaged
+        return damaged

@@ -56,6 +56,7 @@ class DiskCache:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
+        self._damaged: set[Path] = set()
 
     def find(self, kind: Kind, ids: Sequence[bytes], check: bool = True) -> tuple[CachedRows, list[int]]:
         """Find rows.
@@ -63,7 +64,8 @@ class DiskCache:
         Args:
             kind: what is wanted.
             ids: an id of 16 bytes for each image.
-            check: check all rows, unless they are too many for the memory: then only :meth:`CachedRows.read` does.
+            check: check all rows, which is done in any case if they fit into memory; otherwise :meth:`CachedRows.read`
+                checks each one.
 
         Returns:
             The rows that were found, and the positions of the ids that were not.
@@ -82,10 +84,11 @@ class DiskCache:
             files.append(file)
         found = [places[image] for image in ids if image in places]
         rows = CachedRows(files, torch.tensor(found, dtype=torch.int64).view(-1, 2))
-        if check and rows.nbytes <= (available_memory() or 0) and (damaged := rows.damaged()):
+        available = available_memory()
+        if (check or available is None or rows.nbytes <= available) and (damaged := rows.check()):
             for path in damaged:
                 self.remove_damaged(path)
-            return self.find(kind, ids)
+            return self.find(kind, ids, check)
         for number in {number for number, _ in found}:
             with suppress(OSError):
                 os.utime(files[number].path)  # was used just now
@@ -122,6 +125,7 @@ class DiskCache:
                 about = {"kind": kind.name, "made_with": dict(kind.made_with), "source": source}
                 write_rows(temporary, ids, rows, row.shape, about)
                 os.replace(temporary, folder / f"{name}{_SUFFIX}")
+                self._damaged.discard(folder / f"{name}{_SUFFIX}")
             finally:
                 temporary.unlink(missing_ok=True)
             self._prune(limit, keep=folder / f"{name}{_SUFFIX}")
@@ -138,6 +142,7 @@ class DiskCache:
     def remove_damaged(self, path: Path) -> None:
         """Remove a file that is not what was written, and say so."""
         log_info(f"{printable(str(path))} is damaged, so it is made again")
+        self._damaged.add(path)
         with suppress(OSError):
             path.unlink()
 
@@ -183,7 +188,8 @@ class DiskCache:
         return sum(status.st_size for _, status in entries)
 
     def _paths(self, kind: Kind) -> list[Path]:
-        return [] if self.folder is None else sorted((self.folder / kind.folder).glob(f"[!.]*{_SUFFIX}"))
+        found = [] if self.folder is None else sorted((self.folder / kind.folder).glob(f"[!.]*{_SUFFIX}"))
+        return [path for path in found if path not in self._damaged]  # it may be impossible to remove them
 
     def _prune(self, limit: int, keep: Path) -> None:
         entries = self.entries()

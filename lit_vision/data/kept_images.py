@@ -17,7 +17,7 @@ from lit_vision.data.disk_cache import DiskCache, Kind
 from lit_vision.data.images import LazyImages
 from lit_vision.data.row_file import DamagedError
 from lit_vision.utils.log import log_info
-from lit_vision.utils.memory import available_memory, memory_budget
+from lit_vision.utils.memory import memory_budget
 
 _WORTH_A_FILE = 2.0  # seconds of decoding, of all splits together
 
@@ -113,7 +113,7 @@ class KeptImages(LazyImages):
         Raises:
             UserError: images cannot be read; the message names them.
         """
-        found, missing = self._keeping.cache.find(self._kind, self._ids)
+        found, missing = self._keeping.cache.find(self._kind, self._ids, check=False)
         if not missing:
             self._use(found)
             return
@@ -158,23 +158,23 @@ class KeptImages(LazyImages):
         return Kind("checksums", self.decoding)
 
     def _use(self, found: CachedRows) -> None:
-        if found.nbytes <= (available_memory() or found.nbytes):
+        if found.checked:
             self._rows = found
-        else:
+        else:  # they are too many for the memory
             self._on_disk = found
         self._ready = True
 
     def _find_or_decode(self) -> None:
         cache, source = self._keeping.cache, self.source
-        found, missing = cache.find(self._kind, self._ids)
+        found, missing = cache.find(self._kind, self._ids, check=False)
         if missing:
             with cache.alone(self._kind):
-                found, missing = cache.find(self._kind, self._ids)
+                found, missing = cache.find(self._kind, self._ids, check=False)
                 if missing:
                     new = [self._ids[position] for position in missing]
                     if self._decode(source.subset(torch.tensor(missing)), new, found):
                         return
-                    found, missing = cache.find(self._kind, self._ids)
+                    found, missing = cache.find(self._kind, self._ids, check=False)
         if not missing:  # otherwise they are too many for the memory, and there is no room on the disk
             self._use(found)
 
@@ -200,7 +200,9 @@ class KeptImages(LazyImages):
         changed = self._say_what_changed()
         if not changed and worth and cache.add(self._kind, ids, decoded, row, self._place):
             return False
-        if len(found):
+        if len(found) and not found.checked:
+            decoded = decode_all(self.source, keeping.num_workers, progress)
+        elif len(found):
             whole = torch.empty(len(self), *row.shape, dtype=torch.uint8)
             known = set(ids)
             is_new = torch.tensor([image in known for image in self._ids])
@@ -209,7 +211,8 @@ class KeptImages(LazyImages):
         self._rows = decoded
         if not changed:
             self._checksums = checksums = _checksums_of(decoded)
-            cache.add(self._kind_of_checksums, self._ids, checksums, checksums[0], self._place)
+            with cache.alone(self._kind_of_checksums):
+                cache.add(self._kind_of_checksums, self._ids, checksums, checksums[0], self._place)
         return True
 
     def _unless_changed(self, made: Iterator[Tensor]) -> Iterator[Tensor]:

@@ -159,3 +159,24 @@ def test_the_folder_is_that_of_the_option_the_variable_or_the_user(monkeypatch, 
     assert cache_folder(None) is None
     monkeypatch.delenv("LIT_VISION_CACHE")
     assert cache_folder(None).name == "lit-vision"
+
+
+def test_a_damaged_file_that_cannot_be_removed_is_passed_over(cache, monkeypatch):
+    add(cache, 0, 3)
+    add(cache, 3, 6)
+    (first, _) = files(cache)
+    content = bytearray(first.read_bytes())
+    content[200] ^= 4
+    first.write_bytes(content)
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EROFS, "read-only")))
+    rows, missing = cache.find(KIND, IDS)
+    assert len(missing) == 3
+    assert rows.checked
+
+
+@pytest.mark.parametrize("available", [None, 10, 10**9])
+def test_rows_are_checked_unless_they_are_too_many_for_the_memory(cache, monkeypatch, available):
+    add(cache)
+    monkeypatch.setattr(disk_cache, "available_memory", lambda: available)
+    assert cache.find(KIND, IDS, check=False)[0].checked == (available != 10)
+    assert cache.find(KIND, IDS)[0].checked

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lit_vision.data import image_ids, kept_images
+from lit_vision.data import disk_cache, image_ids, kept_images
 from lit_vision.data.disk_cache import DiskCache
 from lit_vision.data.images import ImageFiles, ResizedImages
 from lit_vision.data.kept_images import Keeping, KeptImages
@@ -144,7 +144,7 @@ def test_without_a_cache_images_over_the_budget_are_decoded_one_by_one(paths, ke
 
 def test_what_is_larger_than_the_memory_is_read_one_by_one(paths, kept, decoded, monkeypatch):
     kept(paths).check_readable()
-    monkeypatch.setattr(kept_images, "available_memory", lambda: 10)
+    monkeypatch.setattr(disk_cache, "available_memory", lambda: 10)
     images = kept(paths)
     images.check_readable()
     del decoded[:]
@@ -157,7 +157,7 @@ def test_what_is_larger_than_the_memory_is_read_one_by_one(paths, kept, decoded,
 
 def test_a_row_that_is_damaged_meanwhile_is_decoded_from_its_file(paths, kept, monkeypatch, tmp_path, caplog):
     kept(paths).check_readable()
-    monkeypatch.setattr(kept_images, "available_memory", lambda: 10)
+    monkeypatch.setattr(disk_cache, "available_memory", lambda: 10)
     images = kept(paths)
     images.check_readable()
     (file,) = (tmp_path / "cache").glob("images-*/*.rows")
