@@ -172,21 +172,25 @@ def as_png(picture: "Figure | Image.Image") -> bytes:
     return content.getvalue()
 
 
-def plot_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str | None = None) -> None:
+def plot_curves(
+    rows: Sequence[Mapping[str, float]], path: Path, title: str | None = None, monitor: str = "val/acc"
+) -> None:
     """Draw loss and accuracy per epoch as a PNG: a chart for each, with a curve for train and one for validation.
 
-    The epoch with the best validation accuracy is marked. Accuracy is drawn from 0 to 1 and loss from 0, so that charts
-    of different runs can be compared.
+    The epoch that is best by what the run monitors is marked. Accuracy is drawn from 0 to 1 and loss from 0, so that
+    charts of different runs can be compared.
 
     Args:
         rows: One row for each epoch, with ``epoch`` and the tags of the curves.
         path: The file to write.
         title: Text above the charts, such as the name of the run; None for none.
+        monitor: The tag by which the best epoch is chosen: the lowest for a loss, otherwise the highest.
     """
     from matplotlib.figure import Figure
 
-    validated = [row for row in rows if "val/acc" in row]
-    best = max(validated, key=lambda row: row["val/acc"], default=None)
+    validated = [row for row in rows if monitor in row]
+    sign = -1 if monitor.endswith("loss") else 1
+    best = max(validated, key=lambda row: sign * row[monitor], default=None)
     figure = Figure(figsize=(5 * len(CHARTS), 4), layout="constrained")
     for axes, (chart, key) in zip(figure.subplots(1, len(CHARTS)), CHARTS.items(), strict=True):
         _plot_chart(axes, rows, key, best)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger
 from typing_extensions import override
 
@@ -107,7 +107,9 @@ class EpochLog(Callback):
 
     def _draw(self, trainer: Trainer) -> None:
         if self.rows and (folder := run_folder(trainer)):
-            plot_curves(self.rows, folder / CURVES, title="/".join(folder.parts[-2:]))
+            chooses = trainer.checkpoint_callback
+            monitor = (chooses.monitor if isinstance(chooses, ModelCheckpoint) else None) or "val/acc"
+            plot_curves(self.rows, folder / CURVES, title="/".join(folder.parts[-2:]), monitor=monitor)
 
 
 def _writes_table(logger: Logger, folder: Path) -> bool:

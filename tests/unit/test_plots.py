@@ -102,6 +102,15 @@ def test_curves_name_the_run_and_mark_its_best_epoch(drawn):
     assert [axes.get_title() for axes in figure.axes] == ["loss", "accuracy"]
 
 
+def test_curves_mark_the_epoch_that_the_run_chooses(drawn):
+    rows = [{**row, "val/acc": 0.9 + 0.01 * number} for number, row in enumerate(ROWS)]
+    for monitor, best in (("val/acc", 3), ("val/loss", 2)):
+        (line,) = (
+            line for line in drawn(plot_curves, rows, monitor=monitor).axes[0].lines if line.get_linestyle() == "--"
+        )
+        assert line.get_label().startswith(f"best epoch {best}")
+
+
 def test_curves_do_not_exaggerate(drawn):
     loss, accuracy = drawn(plot_curves, ROWS).axes
     assert loss.get_ylim()[0] == 0
