@@ -55,7 +55,8 @@ def load_command(name: str) -> Callable[[list[str]], int | None]:
 
     configure_logging()
     keep_freed_memory()
-    gc.freeze()  # so that the millions of objects of the imported libraries are not looked through again and again
+    if not gc.get_freeze_count():  # once, since garbage that is frozen is never collected
+        gc.freeze()  # so that the millions of objects of the imported libraries are not looked through again and again
     command: Callable[[list[str]], int | None] = getattr(module, name.replace("-", "_"))
     return command
 

@@ -22,14 +22,14 @@ from lit_vision.utils.memory import available_memory
 from lit_vision.utils.text import printable
 
 _SUFFIX = ".rows"
-_SHARE = 0.5  # of the disk's free room that the cache may take
+_SHARE = 0.5  # of the disk's free space, including what the cache already uses
 
 
 class Kind(NamedTuple):
     """What rows are, and what they depend on besides the images that they were made from.
 
     Attributes:
-        name: images, checksums or features.
+        name: images, checksums, features, or errors, which are those of features in bfloat16.
         made_with: plain values, such as the size of images or a hash of weights.
     """
 
@@ -46,8 +46,8 @@ class Kind(NamedTuple):
 class DiskCache:
     """Rows of images, kept in a folder by the ids of the images.
 
-    Files are written whole or not at all, and never changed. A damaged one is removed and made again. The folder takes
-    at most half of the room that its disk has left; what was not used for longest goes first. Where the folder cannot
+    Files are written whole or not at all, and never changed. A damaged one is removed and made again. The folder uses
+    at most half of the free space of its disk; the least recently used files are removed first. Where the folder cannot
     be read or written, a line says so, and nothing is kept from then on.
 
     Args:
@@ -117,8 +117,8 @@ class DiskCache:
                 sizes = f"{readable_size(needed)}, more than the {readable_size(limit)}"
                 log_info(f"{kind.name} of {len(ids):,} images would take {sizes} that {place} may take: not kept")
                 return False
-            for partial in folder.glob(f".*{_SUFFIX}"):  # of a process that was killed: only one writes here at a time
-                partial.unlink(missing_ok=True)
+            for partial in folder.glob(f".*{_SUFFIX}"):
+                partial.unlink(missing_ok=True)  # a killed process left it, since only one process writes at a time
             name = blake2b(b"".join(ids), digest_size=8).hexdigest()
             temporary = folder / f".{name}{_SUFFIX}"
             try:
@@ -165,7 +165,7 @@ class DiskCache:
             yield
 
     def entries(self) -> list[tuple[Path, os.stat_result]]:
-        """All files of the cache with their status, those that were not used for longest first."""
+        """All files of the cache with their status, the least recently used ones first."""
         if self.folder is None:
             return []
         found = []
@@ -175,7 +175,7 @@ class DiskCache:
         return sorted(found, key=lambda entry: entry[1].st_mtime)
 
     def limit(self) -> int:
-        """Bytes that the cache may take: half of what it takes and the disk has left."""
+        """Bytes that the cache may use: half of the disk's free space, including what the cache already uses."""
         assert self.folder is not None
         used = sum(status.st_size for _, status in self.entries())
         return int(_SHARE * (used + shutil.disk_usage(self.folder).free))

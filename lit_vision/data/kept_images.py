@@ -175,7 +175,7 @@ class KeptImages(LazyImages):
                     if self._decode(source.subset(torch.tensor(missing)), new, found):
                         return
                     found, missing = cache.find(self._kind, self._ids, check=False)
-        if not missing:  # otherwise they are too many for the memory, and there is no room on the disk
+        if not missing:  # otherwise they fit neither into memory nor on the disk
             self._use(found)
 
     def _decode(self, images: LazyImages, ids: Sequence[bytes], found: CachedRows) -> bool:

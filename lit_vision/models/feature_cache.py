@@ -1,6 +1,5 @@
 """A frozen backbone's features of a split, computed once and served in place of its images."""
 
-import sys
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any
@@ -194,7 +193,7 @@ class _Computation:
         """Compute features, (n, width) float32: each process its share."""
         features: Tensor | None = None
         place = {position: number for number, position in enumerate(wanted.tolist())}
-        hidden = None if self.trainer.is_global_zero and sys.stderr.isatty() else True
+        hidden = None if self.trainer.is_global_zero else True
         with tqdm(total=len(wanted), desc="computing features", unit=" images", leave=False, disable=hidden) as bar:
             for batch in self.loader.sequential(_BATCH_SIZE, wanted):
                 assert isinstance(batch, Batch)
