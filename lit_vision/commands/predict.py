@@ -14,6 +14,7 @@ from lit_vision.models.predictor import Prediction, predictions
 from lit_vision.parsing.arguments import simple_parser, true_or_false
 from lit_vision.parsing.trained import load_trained
 from lit_vision.plots import Tile, as_png, plot_grid
+from lit_vision.utils.bars import progress_bar
 from lit_vision.utils.files import atomic_write, check_output, write_whole
 from lit_vision.utils.fonts import shown_names
 from lit_vision.utils.log import log_info
@@ -114,7 +115,7 @@ def _report(found: Iterator[Prediction], class_names: Sequence[str], count: int,
 
 
 def _with_progress(found: Iterator[Prediction], count: int) -> Iterator[Prediction]:
-    with tqdm(total=count, unit=" images", leave=False, disable=None) as bar:
+    with progress_bar(None, count) as bar:
         for prediction in found:
             bar.update()
             yield prediction

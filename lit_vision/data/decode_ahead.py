@@ -10,11 +10,11 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from lit_vision.data.decoding import ImageError
 from lit_vision.data.images import LazyImages
 from lit_vision.errors import UserError
+from lit_vision.utils.bars import progress_bar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -119,7 +119,7 @@ def _for_all(work: Callable[[int], R], count: int, num_workers: int, progress: s
 
     errors: list[ImageError] = []
     with (
-        tqdm(total=count, desc=progress, unit=" images", leave=False, disable=None if progress else True) as bar,
+        progress_bar(progress, count, hidden=progress is None) as bar,
         closing(decode_ahead(attempt, range(count), num_workers, ahead=32 * num_workers)) as done,
     ):
         for result in done:

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from lit_vision.errors import UserError
+from lit_vision.utils.bars import progress_bar
 from lit_vision.utils.text import printable
 
 _FEW_BYTES = 64 * 2**20  # whose content is read in 0.1 to 0.2 s
@@ -65,6 +66,20 @@ def tensor_ids(images: Tensor) -> list[bytes]:
 
 def _digest(what: bytes, content: bytes | memoryview) -> bytes:
     return blake2b(content, digest_size=16, person=what[:16]).digest()
+
+
+def all_status(paths: Sequence[Path | str]) -> list[os.stat_result]:
+    """The status of each file.
+
+    Raises:
+        UserError: a file is missing.
+    """
+    found = []
+    with progress_bar("looking for changes", len(paths), "files", delay=1) as bar:
+        for path in paths:
+            found.append(status_of(path))
+            bar.update()
+    return found
 
 
 def status_of(path: Path | str) -> os.stat_result:

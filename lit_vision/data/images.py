@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as F
 from typing_extensions import override
 
 from lit_vision.data.decoding import DECODER, Decoding, Resize, check_image, read_image, resize_for, uncropped_size
-from lit_vision.data.image_ids import are_few, file_ids, stamp, status_of, tensor_ids
+from lit_vision.data.image_ids import all_status, are_few, file_ids, stamp, tensor_ids
 from lit_vision.errors import UserError
 from lit_vision.utils.text import printable
 
@@ -131,7 +131,7 @@ class ImageFiles(LazyImages):
 
     @override
     def ids(self) -> list[bytes]:
-        found = [status_of(path) for path in self.paths]
+        found = all_status(self.paths)
         self._stamps = [(status.st_size, status.st_mtime_ns) for status in found]
         return file_ids(self.paths, found, self._are_few())
 

@@ -4,10 +4,11 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lit_vision.data.decoding import is_image
 from lit_vision.errors import UserError
+from lit_vision.utils.bars import progress_bar
 from lit_vision.utils.text import printable
 
 _HELPERS = {"__macosx", "__pycache__", "lost+found", "@eadir", "$recycle.bin", "system volume information"}
@@ -106,10 +107,11 @@ def list_folder(path: str | Path) -> Folder:
     Raises:
         UserError: a folder cannot be read.
     """
-    return _list(os.fspath(path), os.stat(path), (), linked=False)
+    with progress_bar("listing", delay=1) as bar:  # network disks may take minutes
+        return _list(os.fspath(path), os.stat(path), (), False, bar)
 
 
-def _list(path: str, status: os.stat_result, above: tuple[FileId, ...], linked: bool) -> Folder:
+def _list(path: str, status: os.stat_result, above: tuple[FileId, ...], linked: bool, bar: Any) -> Folder:
     folder = Folder(path)
     above = (*above, _identity(status, path))
     try:
@@ -128,7 +130,7 @@ def _list(path: str, status: os.stat_result, above: tuple[FileId, ...], linked: 
                 if _identity(inner, entry.path) in above:
                     folder.left_out.append(LeftOut(entry.path, "links to a folder above them"))
                 else:
-                    folder.folders.append(_list(entry.path, inner, above, linked or is_link))
+                    folder.folders.append(_list(entry.path, inner, above, linked or is_link, bar))
             elif not entry.is_file():
                 dangling = is_link and not os.path.exists(entry.path)
                 reason = "links without a target" if dangling else "not regular files"
@@ -141,6 +143,7 @@ def _list(path: str, status: os.stat_result, above: tuple[FileId, ...], linked: 
                     else (status.st_dev, entry.inode())
                 )
                 folder.images.append(FoundImage(entry.path, file_id, linked or is_link))
+                bar.update()
             elif entry.name.lower() not in _HELPER_FILES:
                 folder.left_out.append(LeftOut(entry.path, f"{_kind(entry.name)}, which Pillow does not read"))
         except OSError as error:  # such as links that form a circle among themselves

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from lit_vision.data.batch import Batch
 from lit_vision.data.datamodule import image_data
@@ -17,6 +16,7 @@ from lit_vision.data.loader import BatchLoader
 from lit_vision.models.folding import fold_for_inference
 from lit_vision.models.known_features import made_with
 from lit_vision.models.modules import InputSpec
+from lit_vision.utils.bars import progress_bar
 from lit_vision.utils.log import log_info
 from lit_vision.utils.precision import has_fast_bfloat16
 
@@ -193,8 +193,7 @@ class _Computation:
         """Compute features, (n, width) float32: each process its share."""
         features: Tensor | None = None
         place = {position: number for number, position in enumerate(wanted.tolist())}
-        hidden = None if self.trainer.is_global_zero else True
-        with tqdm(total=len(wanted), desc="computing features", unit=" images", leave=False, disable=hidden) as bar:
+        with progress_bar("computing features", len(wanted), hidden=not self.trainer.is_global_zero) as bar:
             for batch in self.loader.sequential(_BATCH_SIZE, wanted):
                 assert isinstance(batch, Batch)
                 part = self._of_batch(batch, precision)

@@ -4,13 +4,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 from typing_extensions import override
 
 from lit_vision.data.batch import LabelledImages
 from lit_vision.data.datamodule import ImageDataModule
 from lit_vision.data.rng import random_uniform
 from lit_vision.errors import check_at_least
+from lit_vision.utils.bars import progress_bar
 
 # A shape is a function of points x, y: the signed distance to its outline, which is negative inside. The outline lies
 # within radius 1.1 about the origin. The formulas are the usual ones (Quilez, "2D distance functions"); they need to be
@@ -130,8 +130,9 @@ class ShapesDataModule(ImageDataModule):
     @override
     def load(self, split: str) -> LabelledImages:
         index = torch.arange(self.sizes[split])
-        images = [
-            draw_shapes(chunk, self.image_size, self.drawing_seed, "shapes", split)
-            for chunk in tqdm(index.split(_CHUNK), f"drawing {split}", leave=False, disable=None)
-        ]
+        images = []
+        with progress_bar(f"drawing {split}", len(index)) as bar:
+            for chunk in index.split(_CHUNK):
+                images.append(draw_shapes(chunk, self.image_size, self.drawing_seed, "shapes", split))
+                bar.update(len(chunk))
         return LabelledImages(torch.cat(images), index % len(_SHAPES))

@@ -15,6 +15,7 @@ from lit_vision.data.layout import SPLITS, split_of
 from lit_vision.data.listing import LeftOut, identify
 from lit_vision.data.sources.files import Entry, FileDataModule, Listing
 from lit_vision.errors import UserError
+from lit_vision.utils.bars import progress_bar
 from lit_vision.utils.text import class_name, printable
 
 _COLUMNS = ("path", "label", "split")
@@ -67,7 +68,7 @@ class ImageTableDataModule(FileDataModule):
         left_out: list[LeftOut] = []
         missing: list[_Row] = []
         listed = set()
-        for row in rows:
+        for row in _shown(rows, f"listing {self._name}"):
             split = self._split(row)
             if split is None:
                 left_out.append(LeftOut(str(self.table.parent / row.path), f"lines of the split {row.split!r}"))
@@ -200,6 +201,13 @@ class ImageTableDataModule(FileDataModule):
                 f"{self._name} line {unknown[0].line} has the unknown split {word!r}: use train, val or test, or say "
                 f"what the words mean ({', '.join(words[:10])}), such as --data.splits '{{{example}}}'"
             )
+
+
+def _shown(rows: Sequence[_Row], what: str) -> Iterator[_Row]:
+    with progress_bar(what, len(rows), delay=1) as bar:
+        for row in rows:
+            yield row
+            bar.update()
 
 
 def _decode(content: bytes) -> str:
