@@ -9,11 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lit_vision.errors import UserError
+from lit_vision.utils.log import log_info
+from lit_vision.utils.torch_file import find_damage
 
 LOGS = "lightning_logs"
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
+BEST = "best.ckpt"
 LAST = "last.ckpt"
+PREVIOUS = "previous.ckpt"
+"""The last.ckpt before the one that there is."""
+
 METRICS = "metrics.csv"
 CURVES = "curves.png"
 REPORT = "report"
@@ -30,7 +36,8 @@ def find_checkpoint(which: str, logs: Path, name: str | None = None) -> Path:
     """Find the file that ``--ckpt_path`` means.
 
     Args:
-        which: the path of a checkpoint, or best or last for that of the newest run.
+        which: the path of a checkpoint, or best or last for that of the newest run. If last.ckpt is damaged, last means
+            the one before it.
         logs: the folder of all runs.
         name: the name of the runs to look in; None for all runs.
 
@@ -41,22 +48,37 @@ def find_checkpoint(which: str, logs: Path, name: str | None = None) -> Path:
         if not Path(which).is_file():
             raise UserError(f"there is no checkpoint {which}: set --ckpt_path to a file, best or last")
         return Path(which)
-    newest = max(_last_checkpoints(logs, name), key=_time, default=None)
+    newest = max(_checkpoints(logs, name), key=_time, default=None)
     if newest is None:
         runs = f"{logs}/{name}" if name else logs
         raise UserError(f"no run in {runs} has a checkpoint: train first, or set --ckpt_path to a file")
-    checkpoint = newest.with_name(f"{which}.ckpt")
+    checkpoint, previous = newest.with_name(f"{which}.ckpt"), newest.with_name(PREVIOUS)
+    if which == "last" and (fault := _fault(checkpoint)) and not _fault(previous):
+        log_info(f"{checkpoint} {fault}: using {previous}, the one before it")
+        return previous
     if not checkpoint.is_file():
-        raise UserError(f"there is no {checkpoint}: use --ckpt_path last")
+        raise UserError(f"there is no {checkpoint}: use --ckpt_path {'best' if which == 'last' else 'last'}")
     return checkpoint
 
 
-def _last_checkpoints(logs: Path, name: str | None) -> Iterator[Path]:
+def _fault(checkpoint: Path) -> str | None:
+    """Say why a checkpoint cannot be used; None if it can."""
+    if not checkpoint.is_file():
+        return "is missing"
+    damage = find_damage(checkpoint)
+    return damage and f"is damaged ({damage})"
+
+
+def _checkpoints(logs: Path, name: str | None) -> Iterator[Path]:
+    """The checkpoints of all runs of a name."""
     pattern = glob.escape(name) if name else "*"
-    yield from logs.glob(f"{pattern}/version_*/{CHECKPOINTS}/{LAST}")
+    folders = [*logs.glob(f"{pattern}/version_*")]
     for index in logs.glob(f"{pattern}/{ELSEWHERE}"):
-        for line in index.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-            if (checkpoint := logs.parent / line / CHECKPOINTS / LAST).is_file():
+        lines = index.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        folders += [logs.parent / line for line in lines]
+    for folder in folders:
+        for file in (BEST, LAST, PREVIOUS):
+            if (checkpoint := folder / CHECKPOINTS / file).is_file():
                 yield checkpoint
 
 

@@ -38,5 +38,5 @@ class ConfigFile(Callback):
         self.written = True
         if folder := run_folder(trainer):
             folder.mkdir(parents=True, exist_ok=True)
-            with atomic_write(folder / CONFIG) as temporary:
+            with atomic_write(folder / CONFIG, lasting=True) as temporary:
                 temporary.write_text(self.config)

@@ -16,7 +16,7 @@ from lit_vision.commands import COMMANDS
 from lit_vision.errors import TrainingInterrupted, UserError
 from lit_vision.parsing.help import wants_help
 from lit_vision.parsing.vision_cli import VisionCLI
-from lit_vision.runs import CHECKPOINTS, LAST, run_of
+from lit_vision.runs import CHECKPOINTS, LAST, PREVIOUS, run_of
 from lit_vision.trainer.checks import check_run, reason_of_end
 from lit_vision.trainer.errors import explain_compile_errors, explain_full_disks
 from lit_vision.trainer.factory import as_list, make_trainer
@@ -47,7 +47,7 @@ class FitCLI(VisionCLI):
         self.saved_config.ckpt_path = None  # config.yaml starts a new run when it is used again
         run = run_of(self.checkpoint) if self.checkpoint else None
         self.resumed: Path | None = None
-        if run and self.checkpoint and self.checkpoint.name == LAST and self.same_run(run):
+        if run and self.checkpoint and self.checkpoint.name in (LAST, PREVIOUS) and self.same_run(run):
             self.resumed = run
             continue_versions(self.config.trainer.logger, run)
 

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from lit_vision.errors import UserError
 from lit_vision.models.modules import InputSpec
+from lit_vision.runs import LAST, PREVIOUS
+from lit_vision.utils.torch_file import checked
 
 N = TypeVar("N", bound=nn.Module)
 T = TypeVar("T")
@@ -41,7 +44,10 @@ def read_dictionary(path: str | Path, kind: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise UserError(f"there is no {kind} {path}: check the path")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with checked_checkpoint(path):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except Exception as error:  # torch raises pickle, zip, EOF and runtime errors for broken files
         raise UserError(
             f"{path} cannot be read as a {kind} (it is truncated, not a PyTorch file, or holds more than tensors and "
@@ -52,6 +58,14 @@ def read_dictionary(path: str | Path, kind: str) -> dict[str, Any]:
             f"{path} holds a {type(content).__name__} instead of weights by name: save a state_dict() with torch.save"
         )
     return content
+
+
+def checked_checkpoint(path: str | Path) -> AbstractContextManager[None]:
+    """Check a file as :func:`checked` does; the error names the checkpoint before it, if there is one."""
+    previous = Path(path).with_name(PREVIOUS)
+    if Path(path).name == LAST and previous.is_file():
+        return checked(path, f"use {previous}, the one before it, as --ckpt_path last does")
+    return checked(path)
 
 
 def check_state_dict(network: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:

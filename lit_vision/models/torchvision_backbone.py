@@ -1,6 +1,7 @@
 import difflib
 import pickle
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from lit_vision.errors import UserError
 from lit_vision.models.backbones import Backbone
 from lit_vision.models.modules import InputSpec
 from lit_vision.models.unfreeze import LayerStage, find_stages
+from lit_vision.utils.torch_file import checked
 
 
 class TorchvisionBackbone(Backbone):
@@ -54,8 +56,10 @@ class TorchvisionBackbone(Backbone):
     def download(self, name: str) -> Mapping[str, Tensor]:
         weights = models.get_model_weights(self.arch)[name]
         file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+        check = checked(file, "delete it") if file.is_file() else nullcontext()  # a download is checked by its hash
         try:
-            return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+            with check:
+                return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise UserError(
                 f"cannot download torchvision's weights {name} of {self.arch} ({error}): put {weights.url} at {file}, "

@@ -57,11 +57,15 @@ def check_output(path: Path, option: str, suffix: str | None = None) -> None:
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, lasting: bool = False) -> Iterator[Path]:
     """Yield a temporary path to write to, which replaces ``path`` if the block ends without an error.
 
     No reader ever sees half a file, and no crash leaves one at ``path``. Special files such as /dev/stdout are written
     directly.
+
+    Args:
+        path: the file.
+        lasting: wait until it is on the disk, so that a power cut leaves no empty file under the new name either.
     """
     if path.exists() and not path.is_file():
         yield path
@@ -70,13 +74,45 @@ def atomic_write(path: Path) -> Iterator[Path]:
     temporary = path.with_name(_temporary_name(path, str(os.getpid())))
     try:
         yield temporary
+        if lasting:
+            _sync(temporary, os.O_RDWR)
         os.replace(temporary, path)
+        if lasting and os.name == "posix":  # Windows opens no folders
+            _sync(path.parent, os.O_RDONLY)
     except OSError as error:
         if error.filename is None:  # a write does not say where
             error.filename = name
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path, flags: int) -> None:
+    """Wait until a file, or the entries of a folder, are on the disk."""
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def keep_previous(path: Path, previous: Path) -> None:
+    """Let a file keep a second name, before another one takes its first; it is not copied.
+
+    Args:
+        path: the file; nothing happens if there is none.
+        previous: the second name, in the same folder; what has it is replaced.
+    """
+    path = path.resolve()
+    if not path.is_file():
+        return
+    beside = path.with_name(_temporary_name(previous, str(os.getpid())))
+    try:
+        os.link(path, beside)
+    except OSError:  # a disk without links, such as FAT
+        os.replace(path, previous)
+    else:
+        os.replace(beside, previous)
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -42,7 +42,7 @@ def test_a_run_shows_and_writes_what_it_promises(cli):
         float(result.out.split("best   val/acc ")[1][:6]), abs=5e-5
     )
     assert Image.open(RUN / "curves.png").size[0] > 600
-    assert sorted(path.name for path in (RUN / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert sorted(path.name for path in (RUN / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
 
     events = EventAccumulator(str(RUN)).Reload()
     tags = {"train/loss", "train/acc", "val/loss", "val/acc", "lr", "time/images_per_second"}

@@ -7,6 +7,7 @@ from torchvision import models
 
 from lit_vision.errors import UserError
 from lit_vision.models import TransferClassifier
+from lit_vision.models.torchvision_backbone import TorchvisionBackbone
 
 
 @pytest.mark.slow
@@ -71,3 +72,15 @@ def test_no_network_says_where_the_file_goes(monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"resnet18-\w+\.pth at .*checkpoints.resnet18-\w+\.pth.*--model.weights FILE"):
         TransferClassifier()
     assert not list(tmp_path.rglob("*.pth"))
+
+
+def test_downloaded_weights_that_were_damaged_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    file = tmp_path / "checkpoints" / "resnet18-f37072fd.pth"
+    file.parent.mkdir()
+    torch.save({"a": torch.ones(1000)}, file)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"resnet18-f37072fd.pth is damaged .*: delete it"):
+        TorchvisionBackbone("resnet18").download("DEFAULT")

@@ -53,7 +53,7 @@ def test_checkpoints_that_do_not_fit(tmp_path):
     (tmp_path / "half.ckpt").write_bytes(path.read_bytes()[:1000])
     torch.save(small().state_dict(), tmp_path / "weights.pth")
     for name, message in (
-        ("half.ckpt", "cannot be read as a checkpoint"),
+        ("half.ckpt", "is damaged .it is cut short"),
         ("weights.pth", "is not a checkpoint of a run.*--model.weights"),
         ("none.ckpt", "there is no"),
     ):
