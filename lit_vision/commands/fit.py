@@ -31,6 +31,7 @@ _COMPARED = (
     "batch_size",
     "crop_epochs",
     "crop_size",
+    "global_batch_size",
     "val_size",
 )  # options of the data in HParams
 
@@ -99,7 +100,7 @@ def fit(words: list[str]) -> None:
     folder = run_folder(trainer)
     log_info(f"{type(run.model).__name__} on {type(run.datamodule).__name__}{f', {folder}' if folder else ''}")
     if trainer.world_size > 1:
-        images = run.datamodule.batch_size * trainer.world_size
+        images = run.datamodule.global_batch_size or run.datamodule.batch_size * trainer.world_size
         log_info(f"{trainer.world_size} processes, a global batch of {images} images")
     try:
         with explain_compile_errors(), _writing_to(folder, run):

@@ -17,14 +17,7 @@ from lit_vision.data.fingerprint import TrainingFingerprints
 from lit_vision.data.kept_images import Keeping, KeptImages
 from lit_vision.data.loader import BatchLoader, evaluation_batch_size
 from lit_vision.data.preprocessing import Preprocessing
-from lit_vision.data.splits import (
-    HoldOut,
-    ImageSource,
-    check_labels,
-    describe,
-    keep,
-    load_splits,
-)
+from lit_vision.data.splits import HoldOut, ImageSource, check_labels, describe, keep, load_splits
 from lit_vision.data.transforms import per_channel
 from lit_vision.errors import UserError, check_at_least
 from lit_vision.utils.lightning_compat import global_seed
@@ -41,6 +34,8 @@ class ImageDataModule(CropEpochs, ImageSource):
     Args:
         root: Folder of the data; by default $LIT_VISION_DATA, or ./data if that is not set.
         batch_size: Number of training images per step and process.
+        global_batch_size: Number of training images per step of all processes together, in place of batch_size. A run
+            then resumes with any number of processes.
         val_size: Number of training images held out for validation, or their fraction if below 1, in proportion to the
             classes; 0 validates on the data set's own second split. A checkpoint remembers which images these are.
         val_seed: Seed of the choice of held-out images, which does not depend on seed_everything.
@@ -76,6 +71,7 @@ class ImageDataModule(CropEpochs, ImageSource):
         self,
         root: str | Path | None = None,
         batch_size: int = 32,
+        global_batch_size: int | None = None,
         val_size: int | float = 0,
         val_seed: int = 0,
         augment: Augmentation | Sequence[Augmentation] = (),
@@ -94,7 +90,8 @@ class ImageDataModule(CropEpochs, ImageSource):
         cache: str | Path | None = None,
     ) -> None:
         super().__init__()
-        check_at_least(1, "data", batch_size=batch_size, crop_size=crop_size, image_size=image_size)
+        check_at_least(1, "data", batch_size=batch_size, global_batch_size=global_batch_size)
+        check_at_least(1, "data", crop_size=crop_size, image_size=image_size)
         check_at_least(0, "data", num_workers=num_workers, crop_epochs=crop_epochs, memory_budget=memory_budget)
         if input is not None:  # the command line has put values in its place
             raise UserError("input is for the command line: in Python, pass **pretrained_input(arch)._asdict()")
@@ -109,7 +106,7 @@ class ImageDataModule(CropEpochs, ImageSource):
         if isinstance(resize, int) and resize < (image_size or 0):
             raise UserError(f"resize {resize} is smaller than the images ({image_size}): raise --data.resize")
         self.root = Path(root or os.environ.get("LIT_VISION_DATA") or "data").expanduser()
-        self.batch_size = batch_size
+        self.batch_size, self.global_batch_size = batch_size, global_batch_size
         self.hold_out = HoldOut(val_size, val_seed)
         self.augment = (augment,) if isinstance(augment, str | dict) else tuple(augment)
         self._preprocessing = Preprocessing(self.augment, self.mean, self.std)
@@ -198,8 +195,10 @@ class ImageDataModule(CropEpochs, ImageSource):
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         if not isinstance(images, Tensor | KeptImages) or not fits_on_gpu(images.nbytes, device):
             device = torch.device("cpu")
-        of_training = {"balance": self.balance and seed is not None, "pairs": bool(self._preprocessing.mixing)}
-        more: dict[str, Any] = of_training if split == "train" else {}
+        more: dict[str, Any] = {}
+        if split == "train":
+            more = {"balance": self.balance and seed is not None, "pairs": bool(self._preprocessing.mixing)}
+            more["global_batch_size"] = self.global_batch_size
         return BatchLoader(images, labels, batch_size, seed, rank, world_size, self.num_workers, device, **more)
 
     @override
@@ -211,11 +210,11 @@ class ImageDataModule(CropEpochs, ImageSource):
     @override
     def val_dataloader(self) -> BatchLoader:
         """Make the loader of validation batches, in a fixed order and large enough for fast evaluation."""
-        return self._loader("val", evaluation_batch_size(self.batch_size, self.image_size))
+        return self._loader("val", evaluation_batch_size(self.global_batch_size or self.batch_size, self.image_size))
 
     @override
     def test_dataloader(self) -> BatchLoader:
-        return self._loader("test", evaluation_batch_size(self.batch_size, self.image_size))
+        return self._loader("test", evaluation_batch_size(self.global_batch_size or self.batch_size, self.image_size))
 
     @override
     def transfer_batch_to_device(

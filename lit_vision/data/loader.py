@@ -16,10 +16,11 @@ from lit_vision.data.images import LazyImages
 from lit_vision.data.kept_images import KeptImages
 from lit_vision.data.sampler import EpochSampler
 from lit_vision.errors import UserError
+from lit_vision.utils.log import log_info
 
 _WORDS = {
     "images": "of {} images",
-    "global_batch_size": "in batches of {}",
+    "global_batch_size": "in batches of {0} (--data.global_batch_size {0})",
     "batches": "of {} batches",
     "seed": "in the order of seed {}",
     "balance": "with balance {}",
@@ -33,8 +34,8 @@ _EVAL_VALUES = 2**21  # float32 values of an evaluation batch: 8 MB fit into cac
 class BatchLoader:
     """Yields batches from memory, or prefetches and decodes them in threads.
 
-    Each image comes once per epoch. A step's global batch has ``batch_size * world_size`` images, of which process
-    ``rank`` yields every ``world_size``-th.
+    Each image comes once per epoch. A step's global batch has ``batch_size * world_size`` images, unless its size is
+    given; process ``rank`` yields every ``world_size``-th of them.
 
     The Trainer takes this in place of a ``DataLoader``, and relies on three things: at the start of every epoch, it
     calls ``sampler.set_epoch(epoch)``, which must also apply to an iterator made before the call; it reads
@@ -54,6 +55,8 @@ class BatchLoader:
         balance: draw all classes equally often; an epoch has as many images as without, but some more than once.
         pairs: give each image a partner to be mixed with, the next one in the order of the epoch.
         chosen: (n,) int64, positions of the images to be limited to, without a seed.
+        global_batch_size: images per step of all processes together, in place of ``batch_size``. The steps then depend
+            on the number of processes only in the order in which they add up.
     """
 
     batch_sampler = None
@@ -71,10 +74,11 @@ class BatchLoader:
         balance: bool = False,
         pairs: bool = False,
         chosen: Tensor | None = None,
+        global_batch_size: int | None = None,
     ) -> None:
         self.images = images
         self.labels = labels
-        self.batch_size = batch_size
+        self.global_batch_size = global_batch_size or batch_size * world_size
         self.sampler = EpochSampler(labels, seed, balance, chosen)
         self.rank = rank
         self.world_size = world_size
@@ -88,7 +92,7 @@ class BatchLoader:
         self._resident: tuple[Tensor | CachedRows, Tensor | CachedRows, Tensor] | None = None
 
     def __len__(self) -> int:
-        return ceil(self.sampler.size / (self.batch_size * self.world_size))
+        return ceil(self.sampler.size / self.global_batch_size)
 
     def __iter__(self) -> Iterator[Batch | DrawnBatch | FeatureBatch]:
         # A generator, so that the order is drawn at the first batch: the Trainer makes the iterator before it
@@ -113,7 +117,7 @@ class BatchLoader:
 
     def _steps(self, values: Tensor) -> list[Tensor]:
         """Divide a value for each place of the order into this process' part of each step, with those of partners."""
-        size = self.batch_size * self.world_size
+        size = self.global_batch_size
         own, following = ([s[self.rank :: self.world_size] for s in v.split(size)] for v in (values, values.roll(-1)))
         if not self.pairs or self._features is not None:
             return own
@@ -138,7 +142,7 @@ class BatchLoader:
 
         It is 1 except in an epoch's last step, where ranks may have different numbers of images.
         """
-        step = self.batch_size * self.world_size
+        step = self.global_batch_size
         size = min(step, len(self.labels) - batch_idx * step)
         return len(range(self.rank, size, self.world_size)) * self.world_size / size
 
@@ -173,13 +177,14 @@ class BatchLoader:
     @property
     def _order(self) -> dict[str, int | None]:
         """What the batches of an epoch depend on."""
-        step, sampler = self.batch_size * self.world_size, self.sampler
+        step, sampler = self.global_batch_size, self.sampler
         order = {"images": sampler.size, "global_batch_size": step, "batches": len(self), "seed": sampler.seed}
         return {**order, "balance": sampler.balance}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch, the number of its batches that were yielded, and what its batches depend on."""
-        return {"epoch": self.sampler.epoch, "batch": self._yielded, **self._order}
+        place = {"epoch": self.sampler.epoch, "batch": self._yielded, "processes": self.world_size}
+        return {**place, **self._order}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue after the batches that were yielded, the next time that this epoch is iterated.
@@ -195,6 +200,11 @@ class BatchLoader:
                         f"cannot continue with {ours}: resume with the same data, batch size and seed, or from a whole "
                         "epoch (--ckpt_path best)"
                     )
+        if (before := state.get("processes", self.world_size)) != self.world_size:
+            log_info(
+                f"the checkpoint was trained by {before} {'process' if before == 1 else 'processes'}, not "
+                f"{self.world_size}: last digits may differ, and more of them with BatchNorm"
+            )
         self._resume = state
 
     def _load(self, indices: list[Tensor]) -> Iterator[Batch | FeatureBatch]:
@@ -223,7 +233,7 @@ class BatchLoader:
 
     def _decode(self, images: LazyImages, indices: list[Tensor]) -> Iterator[Batch]:
         order = chain.from_iterable(index.tolist() for index in indices)
-        ahead = _AHEAD * self.batch_size
+        ahead = _AHEAD * ceil(self.global_batch_size / self.world_size)
         with closing(decode_ahead(images.__getitem__, order, self.num_workers, ahead, overlap=True)) as decoded:
             for index in indices:
                 yield Batch(_stack(decoded, len(index), images.image_size), self.labels[index], index)

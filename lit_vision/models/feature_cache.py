@@ -72,7 +72,7 @@ def _needed(loader: BatchLoader, trainer: Trainer) -> Tensor:
         limit = sum(limits)
     if limit >= len(loader):
         return torch.arange(len(loader.labels))
-    return loader.sampler.tensor()[: int(limit) * loader.batch_size * loader.world_size].unique()
+    return loader.sampler.tensor()[: int(limit) * loader.global_batch_size].unique()
 
 
 def _why_not_valid(backbone: nn.Module, trainer: Trainer, tta: bool, plain: bool) -> str | None:

@@ -59,6 +59,22 @@ def test_two_processes_count_and_train_as_one_and_go_on_after_a_signal_to_one(pr
     assert same(weights(last[0]), weights(last[2]))
 
 
+def test_a_run_of_two_processes_goes_on_with_one_in_the_same_folder(process, cli):
+    data = "--data.train_size 609 --data.val_size 100 --data.global_batch_size 12 --trainer.max_epochs"
+    whole = cli(f"fit --config shapes.yaml --trainer.accelerator cpu --trainer.devices 1 {data} 2")
+    assert whole.code == 0, whole.err
+    first = process(*fit(f"{data} 1 {TWO} --checkpoint.every_n_steps 10"))
+    assert first.code == 0, first.err
+    assert "a global batch of 12 images" in first.out
+    (RUNS / "version_1/checkpoints/last.ckpt").unlink()  # the one before is from the middle of the epoch
+    second = cli("fit --ckpt_path last --trainer.devices 1 --trainer.strategy auto --trainer.max_epochs 2")
+    assert second.code == 0, second.err
+    assert "trained by 2 processes, not 1" in second.out
+    for ours, theirs in zip(rows_of(RUNS / "version_1"), rows_of(RUNS / "version_0"), strict=True):
+        assert {k: float(v) for k, v in ours.items()} == pytest.approx({k: float(v) for k, v in theirs.items()}, 1e-5)
+    assert len(list(RUNS.iterdir())) == 2
+
+
 def test_two_processes_train_batch_norm_though_one_has_no_image_in_the_last_step(process, cli):
     data = "--data ShapesDataModule --data.train_size 129 --data.test_size 501 --data.val_size 0 --data.batch_size 8"
     model = "--data.crop_epochs 1 --model.widths [8,16,16] --model.lr 0.1 --trainer.max_epochs 2"

@@ -6,6 +6,7 @@ import torch
 from lit_vision.data.batch import Batch, FeatureBatch
 from lit_vision.data.images import LazyImages
 from lit_vision.data.loader import BatchLoader
+from lit_vision.errors import UserError
 
 IMAGES = torch.arange(23, dtype=torch.uint8)[:, None, None, None].expand(23, 3, 2, 2).contiguous()
 LABELS = torch.arange(23) % 3
@@ -89,6 +90,34 @@ def test_a_state_of_a_finished_epoch_does_not_shorten_the_next():
     loader.load_state_dict(loader.state_dict())
     loader.sampler.set_epoch(1)
     assert len(list(loader)) == 6
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4, 7])
+def test_a_global_batch_has_the_same_images_in_any_number_of_processes(world_size):
+    alone = BatchLoader(IMAGES, LABELS, 6, seed=0)
+    ranks = [
+        BatchLoader(IMAGES, LABELS, 32, seed=0, rank=rank, world_size=world_size, global_batch_size=6)
+        for rank in range(world_size)
+    ]
+    for number, (whole, *parts) in enumerate(zip(alone, *ranks, strict=True)):
+        assert sorted(whole.index.tolist()) == sorted(i for part in parts for i in part.index.tolist())
+        weights = [loader.loss_weight(number) for loader in ranks]
+        assert sum(weights) == pytest.approx(world_size)
+        for part, weight in zip(parts, weights, strict=True):
+            assert weight / world_size == pytest.approx(len(part.label) / len(whole.label))
+
+
+def test_another_number_of_processes_goes_on_and_says_so(caplog):
+    two = BatchLoader(IMAGES, LABELS, 3, seed=0, rank=0, world_size=2, global_batch_size=6)
+    batches = iter(two)
+    next(batches), next(batches)
+    one = BatchLoader(IMAGES, LABELS, 3, seed=0, global_batch_size=6)
+    expected = [*one][2:]
+    one.load_state_dict(two.state_dict())
+    assert "trained by 2 processes, not 1" in caplog.text
+    assert all(torch.equal(a.index, b.index) for a, b in zip(one, expected, strict=True))
+    with pytest.raises(UserError, match=r"--data.global_batch_size 6.*cannot continue with 3"):
+        BatchLoader(IMAGES, LABELS, 3, seed=0).load_state_dict(two.state_dict())
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
