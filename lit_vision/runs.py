@@ -6,6 +6,7 @@ lightning_logs/NAME/elsewhere.txt, so that best and last find them too.
 
 import glob
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from lit_vision.errors import UserError
@@ -25,6 +26,7 @@ CURVES = "curves.png"
 REPORT = "report"
 LR_FIND = "lr_find.png"
 ELSEWHERE = "elsewhere.txt"
+PROVENANCE = "provenance.yaml"
 
 
 def logs_folder(default_root_dir: str | Path | None) -> Path:
@@ -70,16 +72,15 @@ def _fault(checkpoint: Path) -> str | None:
 
 
 def _checkpoints(logs: Path, name: str | None) -> Iterator[Path]:
-    """The checkpoints of all runs of a name."""
+    """A checkpoint of each run of a name: its last.ckpt, if it has one."""
     pattern = glob.escape(name) if name else "*"
     folders = [*logs.glob(f"{pattern}/version_*")]
     for index in logs.glob(f"{pattern}/{ELSEWHERE}"):
         lines = index.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
         folders += [logs.parent / line for line in lines]
     for folder in folders:
-        for file in (BEST, LAST, PREVIOUS):
-            if (checkpoint := folder / CHECKPOINTS / file).is_file():
-                yield checkpoint
+        found = (folder / CHECKPOINTS / file for file in (LAST, PREVIOUS, BEST))
+        yield from islice(filter(Path.is_file, found), 1)
 
 
 def _time(path: Path) -> tuple[float, str]:

@@ -9,6 +9,7 @@ from lit_vision.callbacks.layer_table import LayerTable
 from lit_vision.callbacks.patience import Patience
 from lit_vision.callbacks.pictures import Pictures
 from lit_vision.callbacks.progress import EpochBar
+from lit_vision.callbacks.provenance import Provenance
 from lit_vision.callbacks.report import TestReport
 from lit_vision.callbacks.run_folder import RunFolder
 from lit_vision.callbacks.tensorboard import TensorBoardSummary
@@ -22,6 +23,7 @@ __all__ = [
     "OneThreadForSmallBatches",
     "Patience",
     "Pictures",
+    "Provenance",
     "RunFolder",
     "TensorBoardSummary",
     "TerminateOnNaN",

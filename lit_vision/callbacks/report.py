@@ -48,6 +48,11 @@ class TestReport(Callback):
         self.checkpoint = Path(checkpoint)
         self.command = command
         self._collector: PredictionCollector | None = None
+        self._made_by: dict[str, Any] = {}
+
+    @override
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._made_by = dict((checkpoint.get("provenance") or [{}])[-1])
 
     @override
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -95,6 +100,10 @@ class TestReport(Callback):
         facts["date"] = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
         if self.command is not None:
             facts["command"] = self.command
+        if self._made_by:
+            trained_on = self._made_by.pop("data", {})
+            facts["trained by"] = ", ".join(f"{name} {value}" for name, value in self._made_by.items())
+            facts["trained on"] = ", ".join(f"{name} {value}" for name, value in trained_on.items())
         return facts
 
     def _write(

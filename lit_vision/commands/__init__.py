@@ -26,6 +26,7 @@ COMMANDS = {
     "test": Command("evaluate", "Measure a trained network on the test images, and write a report."),
     "predict": Command("predict", "Classify images with a trained network."),
     "export": Command("export", "Write a trained network as a state_dict, as ONNX or for torch.export."),
+    "show": Command("show", "Show what a checkpoint holds, and what made it."),
     "cache": Command("cache", "List or clear what was decoded and computed once, for later runs."),
     "lr-find": Command("lr_find", "Search for a good learning rate."),
 }

@@ -159,20 +159,20 @@ class ImageDataModule(CropEpochs, ImageSource):
         if "train" in missing:
             check_labels(missing["train"].labels, self.class_names, self.balance, list(self._preprocessing.mixing))
         self._splits |= {split: self._keep(images, split) for split, images in missing.items()}
-        if "train" in missing:
-            self._fingerprints.take(self._splits["train"], f"{self.resize} {self._kept_side(missing['train'])}")
+        for split, images in missing.items():
+            self._fingerprints.take(split, self._splits[split], f"{self.resize} {self._kept_side(images, split)}")
 
     @override
     def state_dict(self) -> dict[str, Any]:
         """Return the choice of held-out images and the fingerprint of the training images, for the checkpoint."""
-        return {**self.hold_out.state_dict(), "fingerprint": self._fingerprints.now}
+        return {**self.hold_out.state_dict(), **self._fingerprints.state_dict()}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Hold out what the run of a checkpoint holds out."""
         before = self.hold_out.state_dict()
         self.hold_out.load_state_dict(state_dict)
-        self._fingerprints.load(state_dict.get("fingerprint"))
+        self._fingerprints.load_state_dict(state_dict)
         if "val" in self._splits and self.hold_out.state_dict() != before:  # from Python, the Trainer calls setup first
             stage = "fit" if "train" in self._splits else "validate"
             self._splits.clear()
@@ -181,11 +181,11 @@ class ImageDataModule(CropEpochs, ImageSource):
     def _keep(self, images: LabelledImages, split: str) -> LabelledImages:
         processes = self.trainer.num_devices if self.trainer else 1
         self._keeping = self._keeping or Keeping(self.disk_cache, self.memory_budget, self.num_workers, processes)
-        side = self._kept_side(images) if split == "train" else self.image_size
+        side = self._kept_side(images, split)
         return keep(images, split, side, resize_for(side, self.resize, self.image_size), str(self.root), self._keeping)
 
-    def _kept_side(self, images: LabelledImages) -> int:
-        side = self._preprocessing.kept_side(self.image_size)
+    def _kept_side(self, images: LabelledImages, split: str) -> int:
+        side = self._preprocessing.kept_side(self.image_size) if split == "train" else 0
         native = images.images.shape[-1] if isinstance(images.images, Tensor) else side
         return max(self.image_size, min(side, native))  # to enlarge what is in memory would add nothing
 

@@ -1,8 +1,9 @@
-"""Checksums of training images, so that a run that goes on with other images says so."""
+"""Checksums of training images, so that a run says if it goes on with other images, or is measured on the same."""
 
 import os
 import zlib
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,20 +15,20 @@ from lit_vision.utils.log import log_info
 
 Fingerprint = dict[str, int | str]
 
+_SAMPLE = 4096  # checksums in a checkpoint: all of a small set, the lowest of a large one
 
-def fingerprint(images: LabelledImages, decoded_as: str) -> Fingerprint:
+
+def fingerprint(images: LabelledImages, decoded_as: str, checksums: Tensor | None) -> Fingerprint:
     """Compute checksums of a split, in plain values.
 
     Args:
         images: the split. If its images are decoded at each use, the sizes of their files stand for their pixels.
         decoded_as: what the pixels depend on besides the files, such as the size of the images.
+        checksums: see :func:`checksums_of`.
     """
     content = images.images
-    checksums: Tensor | None = None
-    if isinstance(content, Tensor):
-        checksums = torch.tensor([_checksum(image) for image in content])
-    elif isinstance(content, KeptImages):
-        checksums, content = content.checksums(), content.source
+    if isinstance(content, KeptImages):
+        content = content.source
     if checksums is None and isinstance(content, ImageFiles):
         checksums = torch.tensor([os.path.getsize(path) for path in content.paths])
         decoded_as = "sizes of files"
@@ -38,6 +39,38 @@ def fingerprint(images: LabelledImages, decoded_as: str) -> Fingerprint:
         "content": 0 if checksums is None else _checksum(checksums),
         "decoded_as": f"checksums, {decoded_as}",
     }
+
+
+def checksums_of(images: LabelledImages) -> Tensor | None:
+    """The CRC-32 of the pixels of each image, (N,) int64; None if the images are decoded at each use."""
+    if isinstance(images.images, Tensor):
+        return torch.tensor([_checksum(image) for image in images.images])
+    checksums = images.images.checksums() if isinstance(images.images, KeptImages) else None
+    return None if checksums is None else checksums.long()
+
+
+class Seen(NamedTuple):
+    """Training images, by which they are known again in another split.
+
+    Attributes:
+        decoded_as: what the pixels depend on besides the files.
+        sample: the lowest checksums of pixels, in ascending order.
+        whole: whether that is all of them.
+    """
+
+    decoded_as: str
+    sample: list[int]
+    whole: bool
+
+    def tell(self, checksums: Tensor, split: str) -> None:
+        """Tell the user if images of a split, by their checksums (N,) int64, were trained on."""
+        if not self.sample:
+            return
+        comparable = checksums if self.whole else checksums[checksums <= self.sample[-1]]
+        same = int(torch.isin(comparable, torch.tensor(self.sample)).sum())
+        if same:
+            of = f"{len(comparable):,} images" if self.whole else f"{len(comparable):,} images that a sample can tell"
+            log_info(f"{split}: {same:,} of {of} are among those that the network is trained on")
 
 
 def difference(before: Mapping[str, int | str], now: Mapping[str, int | str]) -> str | None:
@@ -53,27 +86,61 @@ def difference(before: Mapping[str, int | str], now: Mapping[str, int | str]) ->
 class TrainingFingerprints:
     """The fingerprints of the training images now and in a checkpoint; says once if they differ.
 
-    Attributes:
-        now: the fingerprint of the images that are trained on; None before they are loaded.
+    It also says if images of another split were trained on.
     """
 
     def __init__(self) -> None:
-        self.now: Fingerprint | None = None
+        self._now: Fingerprint | None = None
         self._saved: Fingerprint | None = None
+        self._seen: list[Seen] = []  # in this run, and in those before it
+        self._measured: dict[str, tuple[str, Tensor]] = {}  # how other splits are decoded, and their checksums
 
-    def take(self, images: LabelledImages, decoded_as: str) -> None:
-        """Take the fingerprint of the training images, see :func:`fingerprint`."""
-        self.now = fingerprint(images, decoded_as)
-        self._compare()
+    def state_dict(self) -> dict[str, Any]:
+        """Return the fingerprint, None before the training images are loaded, and samples of what was trained on."""
+        return {"fingerprint": self._now, "seen": [[*seen] for seen in self._seen]}
 
-    def load(self, saved: Fingerprint | None) -> None:
-        """Compare with the fingerprint of a checkpoint; None if it has none."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Compare with a checkpoint, which may have less if it is from an earlier version."""
+        saved = state.get("fingerprint")
         if saved != self._saved:
             self._saved = saved
             self._compare()
+        for seen in (Seen(*fields) for fields in state.get("seen", [])):
+            self._add(seen)
+
+    def take(self, split: str, images: LabelledImages, decoded_as: str) -> None:
+        """Take the fingerprint of the training images, or compare another split with them.
+
+        Args:
+            split: name of the split.
+            images: its images.
+            decoded_as: see :func:`fingerprint`.
+        """
+        checksums = checksums_of(images)
+        if split == "train":
+            self._now = fingerprint(images, decoded_as, checksums)
+            self._compare()
+            if checksums is not None:
+                distinct = checksums.unique()
+                self._add(Seen(decoded_as, distinct[:_SAMPLE].tolist(), len(distinct) <= _SAMPLE))
+        elif checksums is not None:
+            self._measured[split] = decoded_as, checksums
+            for seen in self._seen:
+                self._tell(seen, split)
+
+    def _add(self, seen: Seen) -> None:
+        if seen not in self._seen:
+            self._seen.append(seen)
+            for split in self._measured:
+                self._tell(seen, split)
+
+    def _tell(self, seen: Seen, split: str) -> None:
+        decoded_as, checksums = self._measured[split]
+        if decoded_as == seen.decoded_as:
+            seen.tell(checksums, split)
 
     def _compare(self) -> None:
-        if self.now and self._saved and (how := difference(self._saved, self.now)):
+        if self._now and self._saved and (how := difference(self._saved, self._now)):
             log_info(f"the training images are not those of the checkpoint: {how}")
 
 

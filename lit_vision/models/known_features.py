@@ -1,6 +1,5 @@
 """What features depend on, and those that earlier runs have computed."""
 
-from hashlib import blake2b
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from lit_vision.data.disk_cache import DiskCache, Kind, cache_folder
 from lit_vision.data.images import ImageFiles
 from lit_vision.errors import UserError
 from lit_vision.models.modules import InputSpec
+from lit_vision.utils.provenance import hash_of_network
 
 
 def find_features(backbone: nn.Module, images: ImageFiles, spec: InputSpec, device: torch.device) -> dict[int, Tensor]:
@@ -40,13 +40,9 @@ def made_with(
     backbone: nn.Module, decoding: dict[str, str | int], spec: InputSpec, device: torch.device
 ) -> dict[str, Any]:
     """All that features depend on besides the images and the precision, in plain values."""
-    digest = blake2b(repr(backbone).encode(), digest_size=16)
-    for name, tensor in backbone.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     is_gpu = device.type == "cuda"
     return {
-        "weights": digest.hexdigest(),
+        "weights": hash_of_network(backbone),
         "images": decoding,
         "input": repr([spec.image_size, *map(float, (*spec.mean, *spec.std))]),
         "libraries": f"torch {torch.__version__}, torchvision {torchvision.__version__}",

@@ -16,6 +16,7 @@ from lit_vision.callbacks import (
     OneThreadForSmallBatches,
     Patience,
     Pictures,
+    Provenance,
     RunFolder,
     TerminateOnNaN,
 )
@@ -60,7 +61,7 @@ def make_trainer(
         callbacks.append(folder)
     if options.get("enable_model_summary") is None and not _has(callbacks, ModelSummary):
         callbacks.append(LayerTable())
-    callbacks += [TerminateOnNaN(), EpochLog(), OneThreadForSmallBatches()]
+    callbacks += [TerminateOnNaN(), EpochLog(), OneThreadForSmallBatches(), Provenance()]
     if options.get("enable_checkpointing") is not False:
         checkpoint = checkpoint or BestAndLast()
         if checkpoint.patience is not None:

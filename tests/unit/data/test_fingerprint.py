@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lit_vision.data.batch import LabelledImages
-from lit_vision.data.fingerprint import TrainingFingerprints, difference, fingerprint
+from lit_vision.data.fingerprint import TrainingFingerprints, checksums_of, difference, fingerprint
 
 IMAGES = torch.arange(4 * 12, dtype=torch.uint8).reshape(4, 3, 2, 2)
 LABELS = torch.tensor([0, 1, 0, 1])
@@ -11,6 +11,10 @@ IDS = torch.tensor([7, 8, 9, 10])
 
 def split(images=IMAGES, labels=LABELS, ids=IDS):
     return LabelledImages(images, labels, ids)
+
+
+def of(images, decoded_as):
+    return fingerprint(images, decoded_as, checksums_of(images))
 
 
 @pytest.mark.parametrize(
@@ -25,11 +29,11 @@ def split(images=IMAGES, labels=LABELS, ids=IDS):
     ],
 )
 def test_it_says_what_differs(caplog, other, decoded_as, words):
-    assert difference(fingerprint(split(), "a"), fingerprint(other, decoded_as)) == words
+    assert difference(of(split(), "a"), of(other, decoded_as)) == words
     known = TrainingFingerprints()
-    known.load(fingerprint(split(), "a"))
-    known.take(other, decoded_as)
-    known.load(fingerprint(split(), "a"))
+    known.load_state_dict({"fingerprint": of(split(), "a")})
+    known.take("train", other, decoded_as)
+    known.load_state_dict({"fingerprint": of(split(), "a")})
     assert [record.message for record in caplog.records] == (
         [f"the training images are not those of the checkpoint: {words}"] if words else []
     )
@@ -37,6 +41,43 @@ def test_it_says_what_differs(caplog, other, decoded_as, words):
 
 def test_a_checkpoint_without_one_says_nothing(caplog):
     known = TrainingFingerprints()
-    known.load(None)
-    known.take(split(), "a")
+    known.load_state_dict({})
+    known.take("train", split(), "a")
     assert not caplog.records
+
+
+@pytest.mark.parametrize("order", ["test last", "checkpoint last"])
+@pytest.mark.parametrize(("same", "decoded_as", "told"), [(3, "a", True), (0, "a", False), (3, "b", False)])
+def test_images_that_were_trained_on_are_named_in_another_split(caplog, order, same, decoded_as, told):
+    trained = TrainingFingerprints()
+    trained.take("train", split(), "a")
+    tested = TrainingFingerprints()
+    measured = split(torch.cat([IMAGES[:same], IMAGES[: 4 - same] + 100]), ids=IDS + 50)
+    steps = [lambda: tested.load_state_dict(trained.state_dict()), lambda: tested.take("test", measured, decoded_as)]
+    for step in steps if order == "test last" else reversed(steps):
+        step()
+    expected = ["test: 3 of 4 images are among those that the network is trained on"] if told else []
+    assert [record.message for record in caplog.records] == expected
+
+
+def test_a_sample_of_a_large_set_tells_what_was_trained_on(caplog, monkeypatch):
+    monkeypatch.setattr("lit_vision.data.fingerprint._SAMPLE", 50)
+    images = torch.randint(256, (400, 3, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    many = split(images, torch.zeros(400, dtype=torch.int64), torch.arange(400))
+    known = TrainingFingerprints()
+    known.take("train", many, "a")
+    assert len(known.state_dict()["seen"][0][1]) == 50
+    known.take("test", many, "a")
+    assert [record.message for record in caplog.records] == [
+        "test: 50 of 50 images that a sample can tell are among those that the network is trained on"
+    ]
+
+
+def test_what_was_trained_on_is_remembered_by_the_runs_that_go_on():
+    first, second, third = TrainingFingerprints(), TrainingFingerprints(), TrainingFingerprints()
+    first.take("train", split(), "a")
+    second.load_state_dict(first.state_dict())
+    second.take("train", split(IMAGES + 1), "a")
+    third.load_state_dict(second.state_dict())
+    assert third.state_dict()["seen"] == second.state_dict()["seen"]
+    assert len(third.state_dict()["seen"]) == 2
