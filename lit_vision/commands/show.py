@@ -51,9 +51,9 @@ def _facts(path: Path, checkpoint: Mapping[str, Any]) -> Iterator[tuple[str, Any
     if "epoch" in checkpoint and "global_step" in checkpoint:
         yield "trained", f"{checkpoint['global_step']:,} steps, {_epochs(checkpoint)}"
     for key, state in checkpoint.get("callbacks", {}).items():
-        if key.startswith("BestAndLast") and state.get("best_model_score") is not None:
+        if key.startswith("BestAndLast") and state.get("best_model_score") is not None and "monitor" in state:
             yield "best", f"{state['monitor']} {float(state['best_model_score']):.4f}"
-        if key.startswith("EpochLog") and state["rows"]:
+        if key.startswith("EpochLog") and state.get("rows"):
             yield "figures", _joined({name: f"{value:.6g}" for name, value in state["rows"][-1].items()})
     for entry in checkpoint.get("provenance", []):
         data = entry.get("data", {})

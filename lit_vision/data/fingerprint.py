@@ -100,12 +100,20 @@ class TrainingFingerprints:
         return {"fingerprint": self._now, "seen": [[*seen] for seen in self._seen]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Compare with a checkpoint, which may have less if it is from an earlier version."""
+        """Compare with a checkpoint, which may have less if it is from an earlier version.
+
+        Raises:
+            TypeError: it has something else, as in a file that was not written here.
+        """
         saved = state.get("fingerprint")
+        if saved is not None and not {"images", "names", "labels", "content", "decoded_as"} <= saved.keys():
+            raise TypeError("not a fingerprint")
         if saved != self._saved:
             self._saved = saved
             self._compare()
         for seen in (Seen(*fields) for fields in state.get("seen", [])):
+            if not all(isinstance(checksum, int) for checksum in seen.sample):
+                raise TypeError("not checksums")
             self._add(seen)
 
     def take(self, split: str, images: LabelledImages, decoded_as: str) -> None:

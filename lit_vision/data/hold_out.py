@@ -45,8 +45,17 @@ class HoldOut:
         return self._chosen or {"val_size": self.size, "val_seed": self.seed, "thresholds": {}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Keep to a choice that was made earlier."""
-        self._chosen = {name: state[name] for name in ("val_size", "val_seed", "thresholds")}
+        """Keep to a choice that was made earlier.
+
+        Raises:
+            TypeError: it is none, as in a file that was not written here.
+        """
+        chosen = {name: state[name] for name in ("val_size", "val_seed", "thresholds")}
+        size, seed, thresholds = chosen.values()
+        numbers = [size, seed, *thresholds.values()] if isinstance(thresholds, dict) else [None]
+        if not all(isinstance(number, int | float) for number in numbers):
+            raise TypeError("not a choice of held-out images")
+        self._chosen = chosen
 
     def check(self, training: bool) -> None:
         """Check that the options are those of the choice that was loaded.

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lit_vision.errors import UserError
-from lit_vision.models.modules import InputSpec
+from lit_vision.models.checkpoint_content import check_content
+from lit_vision.models.modules import InputSpec, first_line
 from lit_vision.runs import LAST, PREVIOUS
 from lit_vision.utils.torch_file import checked
 
@@ -23,11 +24,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint that the Trainer wrote, with tensors on the CPU.
 
     Raises:
-        UserError: the file is missing or broken, holds more than tensors and plain values, or is not a checkpoint.
+        UserError: the file is missing or broken, holds more than tensors and plain values, or is not a checkpoint, or
+            not one that can be right.
     """
     checkpoint = read_dictionary(path, "checkpoint")
     if "state_dict" not in checkpoint or "hyper_parameters" not in checkpoint:
         raise UserError(f"{path} is not a checkpoint of a run: use --model.weights {path} if it is a weights file")
+    check_content(checkpoint, path)
     return checkpoint
 
 
@@ -137,7 +140,9 @@ def load_model(path: str | Path, base: type[nn.Module], wanted: type[N], options
             f"{path} holds a {class_path(kind)}, which is not a {wanted.__name__}: load it with {kind.__name__} or "
             f"{base.__name__}"
         )
-    model = _construct(kind, {**_constructor_options(kind, checkpoint["hyper_parameters"], base), **options})
+    model = _construct(
+        kind, {**_constructor_options(kind, checkpoint["hyper_parameters"], base), **options}, None if options else path
+    )
     check_state_dict(model, checkpoint["state_dict"], path)
     model.load_state_dict(checkpoint["state_dict"])
     return model
@@ -171,10 +176,18 @@ def find_class(checkpoint: Mapping[str, Any], base: type[N], path: str | Path) -
     )
 
 
-def _construct(kind: type[N], options: dict[str, Any]) -> N:
+def _construct(kind: type[N], options: dict[str, Any], path: str | Path | None) -> N:
     """Call a constructor, without the options that the class itself sets, as in ``super().__init__(lr=1, **kwargs)``.
 
     Those options are among the hyperparameters, and no signature tells them apart, but Python's error names them.
+
+    Args:
+        kind: the class.
+        options: its arguments.
+        path: the file that all of them are from; None if some are not.
+
+    Raises:
+        UserError: the file has options that a class of this project cannot have.
     """
     while True:
         try:
@@ -182,8 +195,19 @@ def _construct(kind: type[N], options: dict[str, Any]) -> N:
         except TypeError as error:
             conflict = re.search(r"got multiple values for (?:keyword )?argument '(\w+)'", str(error))
             if conflict is None or conflict[1] not in options:
+                _blame_file(kind, path, error)
                 raise
             del options[conflict[1]]
+        except (ValueError, AttributeError, KeyError, IndexError, RuntimeError) as error:
+            _blame_file(kind, path, error)
+            raise
+
+
+def _blame_file(kind: type[nn.Module], path: str | Path | None, error: Exception) -> None:
+    """Say that a file has wrong options, if they go to a class of this project, whose own code is not to blame."""
+    if path is not None and kind.__module__.startswith("lit_vision."):
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"{path} has options that {kind.__name__} cannot have ({reason}): use another file") from error
 
 
 def _constructor_options(kind: type[nn.Module], hparams: Mapping[str, Any], base: type[nn.Module]) -> dict[str, Any]:

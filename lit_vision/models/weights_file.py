@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lit_vision.errors import UserError
 from lit_vision.models.checkpoint import read_dictionary
+from lit_vision.models.checkpoint_content import check_content, check_tensors
 from lit_vision.models.modules import InputSpec
 from lit_vision.utils.log import log_info
 
@@ -54,11 +55,14 @@ def read_weights(path: str | Path) -> WeightsFile:
     """
     content = _read_safetensors(path) if Path(path).suffix == ".safetensors" else read_dictionary(path, "weights file")
     hparams = content.get("hyper_parameters") if "model_class" in content else None
+    if hparams is not None and "state_dict" in content:
+        check_content(content, path)
     wrapped = (content[key] for key in _WRAPPERS if isinstance(content.get(key), dict))
     state = dict(next(wrapped, content))
     for prefix in _PREFIXES:
-        if state and all(name.startswith(prefix) for name in state):
+        if state and all(str(name).startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    check_tensors(state, path)
     return WeightsFile(path, state, hparams if isinstance(hparams, dict) else {})
 
 

@@ -139,7 +139,13 @@ class VisionCLI(LightningCLI):
             return
         state = self.trained.get(type(self.datamodule).__qualname__)
         if state is not None:
-            self.datamodule.load_state_dict(state)
+            try:
+                self.datamodule.load_state_dict(state)
+            except (TypeError, ValueError, KeyError, AttributeError) as error:
+                raise UserError(
+                    f"{self.checkpoint} does not say which images were held out, in a way that can be read: use "
+                    "another file"
+                ) from error
         else:
             log_info("nothing in the checkpoint says whether the network was trained on these images")
 

@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import (
 
 from lit_vision.callbacks import BestAndLast, Patience
 from lit_vision.errors import UserError, check_at_least
+from lit_vision.models.checkpoint_content import check_training_state
 from lit_vision.utils.log import log_info
 
 _INSTEAD: dict[type[Callback], str] = {
@@ -79,6 +80,7 @@ def check_run(
                 raise UserError(f"{kind.__name__} cannot be used here, since {instead}")
     _check_monitors(trainer, model, callbacks)
     if checkpoint is not None:
+        check_training_state(checkpoint, path)
         _check_progress(trainer, checkpoint, path)
         _check_states(callbacks, checkpoint, path)
 
