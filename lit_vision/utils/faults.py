@@ -9,6 +9,9 @@ from types import TracebackType
 _OPTION_READERS = ("lightning", "pytorch_lightning", "lightning_utilities", "jsonargparse")
 """Libraries that check what the user has given; what they raise is about an option."""
 
+_LOST_PROCESS = ("DistBackendError", "DistNetworkError", "DistStoreError")
+"""Errors of torch.distributed when processes cannot talk to each other."""
+
 _PACKAGES = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
 _OURS = Path(__file__).resolve().parents[1]
 
@@ -28,6 +31,11 @@ def explain(error: Exception) -> str | None:
         return f"not enough memory ({reason}): lower --data.batch_size or --data.image_size"
     if isinstance(error, OSError) and error.errno is not None:
         return _explain_system(error)
+    if type(error).__name__ in _LOST_PROCESS or "gloo/transport" in reason:
+        return (
+            f"another process of the run has ended or cannot be reached ({reason[:120].rstrip()}...): see what it "
+            "printed; if it was killed, resume with --ckpt_path last"
+        )
     if _nearest(error.__traceback__) == "options":
         kind = "" if reason and " " in reason else f"{type(error).__name__} "
         return f"{kind}{reason.rstrip('.!: ')}: change the options of --trainer, its callbacks or loggers"

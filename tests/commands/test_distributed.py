@@ -63,11 +63,23 @@ def test_a_run_of_two_processes_goes_on_with_one_in_the_same_folder(process, cli
     data = "--data.train_size 609 --data.val_size 100 --data.global_batch_size 12 --trainer.max_epochs"
     whole = cli(f"fit --config shapes.yaml --trainer.accelerator cpu --trainer.devices 1 {data} 2")
     assert whole.code == 0, whole.err
-    first = process(*fit(f"{data} 1 {TWO} --checkpoint.every_n_steps 10"))
-    assert first.code == 0, first.err
+    Path("killing.py").write_text(
+        "import os, signal\n"
+        "from lightning.pytorch import Callback\n"
+        "class Kill(Callback):\n"
+        "    def on_train_batch_end(self, trainer, *args):\n"
+        "        if trainer.global_rank == 1 and trainer.global_step == 25:\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    options = f"{data} 2 {TWO} --checkpoint.every_n_steps 10 --trainer.callbacks killing.Kill"
+    first = process(*fit(options), PYTHONPATH=str(Path.cwd()))
+    assert first.code == 2, first.err
     assert "a global batch of 12 images" in first.out
-    (RUNS / "version_1/checkpoints/last.ckpt").unlink()  # the one before is from the middle of the epoch
-    second = cli("fit --ckpt_path last --trainer.devices 1 --trainer.strategy auto --trainer.max_epochs 2")
+    (error,) = first.err.splitlines()
+    assert "another process of the run has ended" in error
+    assert "--ckpt_path last" in error
+    alone = "--trainer.devices 1 --trainer.strategy auto --trainer.callbacks null"
+    second = cli(f"fit --ckpt_path last {alone}")
     assert second.code == 0, second.err
     assert "trained by 2 processes, not 1" in second.out
     for ours, theirs in zip(rows_of(RUNS / "version_1"), rows_of(RUNS / "version_0"), strict=True):

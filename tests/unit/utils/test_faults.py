@@ -60,3 +60,8 @@ def test_a_fault_of_the_users_code_is_theirs(tmp_path, monkeypatch):
     error = caught(my_code.fail)
     assert explain(error) is None
     assert not is_own_fault(error)
+
+
+def test_a_process_that_is_lost_is_no_fault_of_the_options():
+    error = RuntimeError("[/x/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:30888: Connection reset by peer.")
+    assert "another process of the run has ended" in explain(error)
