@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NoReturn
 
 from lit_vision.commands import COMMANDS, load_command
@@ -22,6 +23,7 @@ from lit_vision.utils.ending import (
 )
 from lit_vision.utils.faults import explain, first_line, is_own_fault
 from lit_vision.utils.ranks import drop_leftover_ranks
+from lit_vision.utils.readers import outliving_readers
 
 
 def run(*command: str) -> NoReturn:
@@ -45,7 +47,8 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 for success; 1 if predict could not read an image, and for a fault of the code; 2 for an error
         that the user can fix, which is printed as one line on stderr ($LIT_VISION_DEBUG=1 shows its traceback); 130
-        after Ctrl-C; 141 if the reader of the output is gone; 129 after SIGHUP, 143 after SIGTERM.
+        after Ctrl-C; 141 if the reader of the output is gone, for commands that write nothing else; 129 after SIGHUP,
+        143 after SIGTERM.
     """
     forget()
     try:
@@ -95,7 +98,7 @@ def _run(words: list[str]) -> int | None:
     drop_leftover_ranks(os.environ)
     with at_signals(exit_at_once):
         command = load_command(name)
-    with interrupted_by_signals():
+    with interrupted_by_signals(), outliving_readers() if COMMANDS[name].outlives_readers else nullcontext():
         return command(rest)
 
 

@@ -14,21 +14,23 @@ class Command(NamedTuple):
     Attributes:
         module: name of the module in this package that defines the command, as a function of the command's name.
         summary: the line that ``lit-vision --help`` shows for the command.
+        outlives_readers: whether the command goes on if nobody reads what it prints, since it writes files.
     """
 
     module: str
     summary: str
+    outlives_readers: bool = False
 
 
 COMMANDS = {
-    "fit": Command("fit", "Train a network, or resume a run."),
+    "fit": Command("fit", "Train a network, or resume a run.", outlives_readers=True),
     "validate": Command("evaluate", "Measure a trained network on the validation images."),
-    "test": Command("evaluate", "Measure a trained network on the test images, and write a report."),
+    "test": Command("evaluate", "Measure a trained network on the test images, and write a report.", True),
     "predict": Command("predict", "Classify images with a trained network."),
     "export": Command("export", "Write a trained network as a state_dict, as ONNX or for torch.export."),
     "show": Command("show", "Show what a checkpoint holds, and what made it."),
     "cache": Command("cache", "List or clear what was decoded and computed once, for later runs."),
-    "lr-find": Command("lr_find", "Search for a good learning rate."),
+    "lr-find": Command("lr_find", "Search for a good learning rate.", True),
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 import yaml
 
 from lit_vision.errors import UserError
+from lit_vision.parsing.config_content import read_config
 from lit_vision.runs import CONFIG, find_checkpoint, logs_folder, run_of
 from lit_vision.utils.log import log_info
 from lit_vision.utils.text import printable
@@ -95,6 +96,10 @@ def find_configs(command: str, words: list[str], default: str | None = None) -> 
             if run is None:
                 raise UserError(f"{checkpoint} is not in the folder of a run: set --config to the {CONFIG} of its run")
             configs = [run / CONFIG]
+            if missing := {"model", "data", "trainer"} - read_config(configs[0]).keys():
+                raise UserError(
+                    f"{configs[0]} is not whole (it has no {min(missing)}): set --config to that of the run's start"
+                )
     elif not configs and default is not None and not {"--data", "--model"} & given:
         configs = [find_config(default)]
     elif not configs and (default is None or not {"--data", "--model"} <= given):
@@ -120,7 +125,7 @@ def _has_other_lr(configs: list[Path], options: list[str]) -> bool:
         return False
     model: dict[str, Any] = {}
     for config in configs:
-        content = yaml.safe_load(config.read_text()).get("model")
+        content = read_config(config).get("model")
         model |= content.get("init_args") or {} if isinstance(content, dict) else {}
     for name, default in (("optimizer", "sgd"), ("unfreeze", "head")):
         asked, own = _values(options, name), str(model.get(name, default))
@@ -149,19 +154,6 @@ def _take(words: list[str], *flags: str) -> tuple[list[str], list[str]]:
     return known.values, rest
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """A loader that refuses a key that stands twice in one mapping, of which YAML would take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                place = f"line {key.start_mark.line + 1}"
-                raise yaml.YAMLError(f"the key {key.value} stands twice, in {place} for the second time")
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 _SHIPPED = Path(str(files("lit_vision") / "configs"))
 
 
@@ -177,12 +169,7 @@ def find_config(name: str) -> Path:
         UserError: neither exists, or the file is not a config.
     """
     if Path(name).is_file():
-        try:
-            content = yaml.load(Path(name).read_text(), _StrictLoader)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{name} is not valid YAML ({error}): correct the file") from error
-        if not isinstance(content, dict):
-            raise UserError(f"{name} is not a config: set --config to a file with options, such as model and data")
+        read_config(name)
         return Path(name)
     for shipped in shipped_configs():
         if name in (shipped, Path(shipped).stem):

@@ -3,10 +3,9 @@
 from importlib import import_module
 from pathlib import Path
 
-import yaml
-
 from lit_vision.errors import UserError
 from lit_vision.models import Classifier
+from lit_vision.parsing.config_content import read_config
 from lit_vision.runs import CONFIG, find_checkpoint, logs_folder, run_of
 
 
@@ -28,8 +27,8 @@ def load_trained(ckpt_path: str, name: str | None = None, model: str | None = No
     if model is not None:
         _import_class(model, "--model")
     elif (run := run_of(checkpoint)) is not None:
-        config = yaml.safe_load((run / CONFIG).read_text())
-        class_path = config.get("model", {}).get("class_path") if isinstance(config, dict) else None
+        model_options = read_config(run / CONFIG).get("model")
+        class_path = model_options.get("class_path") if isinstance(model_options, dict) else None
         if isinstance(class_path, str) and "." in class_path:
             _import_class(class_path, str(run / CONFIG))
     return Classifier.load_from_checkpoint(checkpoint), checkpoint

@@ -112,3 +112,17 @@ def test_the_guard_is_what_finds_the_damage(tmp_path, monkeypatch):
         read_dictionary(path, "checkpoint")
     monkeypatch.setattr("lit_vision.utils.torch_file.find_damage", lambda path: None)
     assert read_dictionary(path, "checkpoint")["state_dict"]["a"].any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("left", [0, 300, 310])
+def test_a_config_that_a_power_cut_left_is_named(cli, fitted, left):
+    fitted(f"{LINE} 2")
+    config = RUN / "config.yaml"
+    config.write_bytes(config.read_bytes()[:left])
+    predict = [] if left == 310 else ["predict --ckpt_path best --images ."]  # which needs the network's class alone
+    for line in ("fit --ckpt_path last --trainer.max_epochs 3", "test --ckpt_path best", *predict):
+        result = cli(line)
+        assert result.code == 2
+        (error,) = result.err.splitlines()
+        assert str(config) in error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import QUICK, REPOSITORY, RUN, TINY, metrics_in, rows_of
+from helpers import QUICK, REPOSITORY, RUN, TINY, metrics_in, rows_of, run
 from lightning.pytorch import Trainer
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -203,3 +203,14 @@ def test_a_loss_that_is_no_number_stops_the_run(cli):
     )
     assert "--model.lr" in line
     assert not RUN.exists()
+
+
+@pytest.mark.slow
+def test_a_run_whose_reader_is_gone_trains_on():
+    line = f"{TINY} --trainer.max_epochs 2 --trainer.accelerator cpu"
+    command = f"{sys.executable} -m lit_vision {line} | head -1; exit ${{PIPESTATUS[0]}}"
+    done = run(["bash", "-c", command])
+    assert (done.code, done.err) == (0, "")
+    assert len(done.out.splitlines()) == 1
+    assert len(rows_of(RUN)) == 2
+    assert (RUN / "checkpoints" / "last.ckpt").is_file()
