@@ -9,6 +9,15 @@ from types import TracebackType
 _OPTION_READERS = ("lightning", "pytorch_lightning", "lightning_utilities", "jsonargparse")
 """Libraries that check what the user has given; what they raise is about an option."""
 
+_REFUSED_MEMORY = (
+    "can't allocate memory",
+    "annot allocate memory",
+    "failed to map segment",
+    "can't start new thread",
+    "std::bad_alloc",
+)
+"""What the messages of torch, of the system and of Python have in common when there is not enough memory."""
+
 _LOST_PROCESS = ("DistBackendError", "DistNetworkError", "DistStoreError")
 """Errors of torch.distributed when processes cannot talk to each other."""
 
@@ -25,10 +34,10 @@ def explain(error: Exception) -> str | None:
     """
     error = _cause(error)
     reason = first_line(error)
+    if _is_out_of_memory(error):
+        return f"not enough memory ({reason.rstrip('. ')}): free some, or lower --data.batch_size or --data.image_size"
     if isinstance(error, ImportError):
         return f"{reason.rstrip('. ')}: install the package, or leave out the option that needs it"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return f"not enough memory ({reason}): lower --data.batch_size or --data.image_size"
     if isinstance(error, OSError) and error.errno is not None:
         return _explain_system(error)
     if type(error).__name__ in _LOST_PROCESS or "gloo/transport" in reason:
@@ -59,6 +68,15 @@ def _cause(error: Exception) -> Exception:
     ):
         error = inner
     return error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory was refused, to Python, to torch, to the loader of libraries or for a thread's stack."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return (isinstance(error, OSError) and error.errno == errno.ENOMEM) or (
+        isinstance(error, RuntimeError | ImportError) and any(words in str(error) for words in _REFUSED_MEMORY)
+    )
 
 
 def _explain_system(error: OSError) -> str:

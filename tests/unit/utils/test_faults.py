@@ -27,7 +27,8 @@ def caught(function):
         (lambda: EarlyStopping("val/loss", mode="nosuch"), "change the options of --trainer"),
         (lambda: Path("nosuch/file").read_text(), "nosuch/file: No such file or directory"),
         (lambda: __import__("nosuch"), "install the package"),
-        (lambda: torch.empty(2**60), None),  # torch's own words, called by the user's code
+        (lambda: torch.empty(2**60), "not enough memory"),
+        (lambda: torch.ones(2) @ torch.ones(3), None),  # torch's own words, called by the user's code
     ],
 )
 def test_what_the_user_can_fix_is_one_line(function, words):
@@ -65,3 +66,17 @@ def test_a_fault_of_the_users_code_is_theirs(tmp_path, monkeypatch):
 def test_a_process_that_is_lost_is_no_fault_of_the_options():
     error = RuntimeError("[/x/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:30888: Connection reset by peer.")
     assert "another process of the run has ended" in explain(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("can't start new thread"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+)
+def test_refused_memory_is_named_whoever_was_refused(error):
+    assert explain(error).startswith("not enough memory")
