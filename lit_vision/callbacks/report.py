@@ -23,7 +23,7 @@ from lit_vision.models.classifier import Classifier
 from lit_vision.plots import Tile, as_png, plot_confusion, plot_grid
 from lit_vision.runs import run_of
 from lit_vision.utils.files import write_together
-from lit_vision.utils.text import printable
+from lit_vision.utils.text import as_cell, printable
 
 _MISTAKES = 32  # pictures
 _SIDE = 192  # pixels of a picture
@@ -119,7 +119,7 @@ class TestReport(Callback):
         table = StringIO(newline="")
         writer = csv.DictWriter(table, list(rows[0]))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({**row, "class": as_cell(row["class"])} for row in rows)
         files = {"report.md": text.encode(), "per_class.csv": table.getvalue().encode()}
         files["confusion.png"] = as_png(plot_confusion(predictions.confusion(len(names)), names))
         if tiles:

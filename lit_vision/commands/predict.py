@@ -18,7 +18,7 @@ from lit_vision.utils.bars import progress_bar
 from lit_vision.utils.files import atomic_write, check_output, write_whole
 from lit_vision.utils.fonts import shown_names
 from lit_vision.utils.log import log_info
-from lit_vision.utils.text import printable
+from lit_vision.utils.text import as_cell, printable
 
 _GRID = 64  # images
 
@@ -92,12 +92,12 @@ def _report(found: Iterator[Prediction], class_names: Sequence[str], count: int,
                 unreadable += 1
                 tqdm.write(f"warning: {error}", file=sys.stderr)
                 if table is not None:
-                    table.writerow([path, *[""] * (2 + len(class_names)), error])
+                    table.writerow([as_cell(str(path)), *[""] * (2 + len(class_names)), as_cell(error)])
                 continue
             guesses = sorted(zip(probabilities, class_names, strict=True), key=lambda guess: -guess[0])
             probability, label = guesses[0]
             if table is not None:
-                table.writerow([path, label, probability, *probabilities, ""])
+                table.writerow([as_cell(str(path)), as_cell(label), probability, *probabilities, ""])
             if count == 1 or options.output is None:
                 guessed = [f"{label} {probability:.1%}" for probability, label in guesses[: options.top]]
                 tqdm.write(

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lit_vision.errors import UserError
+from lit_vision.runs import CHECKPOINTS, LAST, PREVIOUS
 from lit_vision.utils.lightning_compat import is_compile_error
 
-_RESUME = "resume with --ckpt_path last, or start in another folder with --trainer.default_root_dir"
+_ELSEWHERE = "in another folder with --trainer.default_root_dir"
 
 
 @contextmanager
@@ -33,12 +34,12 @@ def explain_compile_errors() -> Iterator[None]:
 
 
 @contextmanager
-def explain_full_disks(folder: Path, remedy: str = _RESUME) -> Iterator[None]:
+def explain_full_disks(folder: Path, remedy: str | None = None) -> Iterator[None]:
     """Explain the error of a full disk, whether this project, Lightning or TensorBoard was writing.
 
     Args:
         folder: the folder that the message names if the system does not say which file it is.
-        remedy: what to do once there is room.
+        remedy: what to do once there is room; by default, resume the run in this folder if that is possible.
 
     Raises:
         UserError: the disk is full, the user's quota is used up, or a file would be too large.
@@ -55,6 +56,9 @@ def explain_full_disks(folder: Path, remedy: str = _RESUME) -> Iterator[None]:
     except OSError as error:
         if not _is_full(error):
             raise
+        if remedy is None:
+            resumes = any((folder / CHECKPOINTS / name).is_file() for name in (LAST, PREVIOUS))
+            remedy = f"{'resume with --ckpt_path last' if resumes else 'start again'}, or start {_ELSEWHERE}"
         raise UserError(
             f"cannot write {error.filename or f'in {folder}'} ({error.strerror}): make room and {remedy}"
         ) from error

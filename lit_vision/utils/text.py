@@ -1,7 +1,9 @@
 """Text from people's files, such as names in any script and any bytes, in a form that can be shown and written."""
 
+import re
 import unicodedata
 
+_FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.,]+$)")  # but not a number
 _UNSHOWN = {"Cc", "Cs", "Cn", "Zl", "Zp"}  # control characters, lone bytes, unassigned code points, line separators
 
 
@@ -22,6 +24,11 @@ def printable(text: str) -> str:
 def class_name(name: str) -> str:
     """The printable form of a class's name, composed, so that names which look the same are the same."""
     return printable(unicodedata.normalize("NFC", name))
+
+
+def as_cell(text: str) -> str:
+    """Text for a cell of a table: what a spreadsheet would take for a formula, and run, begins with an apostrophe."""
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _escape(char: str) -> str:

@@ -206,3 +206,16 @@ def test_names_of_any_script_and_any_bytes(cli, folders, names):
         rows = list(csv.DictReader(file))
     assert {row["label"] for row in rows} <= {printable(name) for name in names}
     assert all(Path(row["path"]).is_file() for row in rows)
+
+
+def test_no_class_is_a_formula_in_a_table(cli, folders):
+    folders({"train": {"=cmd()": 4, "b": 4}, "val": {"=cmd()": 3}, "test": {"=cmd()": 3, "b": 3}}, size=16)
+    line = "fit --config folder.yaml --data.root images --data.image_size 16 --trainer.max_epochs 1 --data.batch_size 4"
+    assert cli(line).code == 0
+    assert cli("predict --ckpt_path best --images images/test --output found.csv").code == 0
+    assert cli("test --ckpt_path best").code == 0
+    report = Path("lightning_logs/folder/version_0/checkpoints/report/per_class.csv")
+    for path in (Path("found.csv"), report):
+        cells = [cell for row in csv.reader(path.read_text().splitlines()) for cell in row]
+        assert not [cell for cell in cells if cell.startswith("=")]
+    assert "'=cmd()" in report.read_text()

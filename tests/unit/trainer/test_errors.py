@@ -25,6 +25,15 @@ def test_a_full_disk_names_the_folder_and_the_remedy(number):
         raise OSError(number, "full")
 
 
+def test_a_full_disk_says_to_resume_only_what_can_be(tmp_path):
+    with pytest.raises(UserError, match="make room and start again"), explain_full_disks(tmp_path):
+        raise OSError(errno.ENOSPC, "full")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(UserError, match="make room and resume with --ckpt_path last"), explain_full_disks(tmp_path):
+        raise OSError(errno.ENOSPC, "full")
+
+
 def test_other_errors_of_the_disk_pass():
     with pytest.raises(PermissionError), explain_full_disks(Path("runs/a")):
         raise PermissionError(errno.EACCES, "denied")

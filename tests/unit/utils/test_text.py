@@ -1,6 +1,6 @@
 import pytest
 
-from lit_vision.utils.text import printable
+from lit_vision.utils.text import as_cell, printable
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,22 @@ def test_text_in_any_script_stays(name):
 def test_what_is_no_text_is_escaped(name, shown):
     assert printable(name) == shown
     printable(name).encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=cmd()", "'=cmd()"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("+1+cmd()", "'+1+cmd()"),
+        ("-x", "'-x"),
+        ("\t=1", "'\t=1"),
+        ("-1", "-1"),
+        ("+0.5", "+0.5"),
+        ("cat", "cat"),
+        ("a=b", "a=b"),
+        ("", ""),
+    ],
+)
+def test_no_cell_is_a_formula(text, cell):
+    assert as_cell(text) == cell
