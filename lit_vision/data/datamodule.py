@@ -118,7 +118,7 @@ class ImageDataModule(CropEpochs, ImageSource):
         self._image_size, self.given_seed = image_size, seed
         self._splits: dict[str, LabelledImages] = {}
         self._keeping: Keeping | None = None
-        self._fingerprints = TrainingFingerprints()
+        self.fingerprints = TrainingFingerprints()
 
     # Questions from other modules
 
@@ -160,19 +160,19 @@ class ImageDataModule(CropEpochs, ImageSource):
             check_labels(missing["train"].labels, self.class_names, self.balance, list(self._preprocessing.mixing))
         self._splits |= {split: self._keep(images, split) for split, images in missing.items()}
         for split, images in missing.items():
-            self._fingerprints.take(split, self._splits[split], f"{self.resize} {self._kept_side(images, split)}")
+            self.fingerprints.take(split, self._splits[split], f"{self.resize} {self._kept_side(images, split)}")
 
     @override
     def state_dict(self) -> dict[str, Any]:
         """Return the choice of held-out images and the fingerprint of the training images, for the checkpoint."""
-        return {**self.hold_out.state_dict(), **self._fingerprints.state_dict()}
+        return {**self.hold_out.state_dict(), **self.fingerprints.state_dict()}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Hold out what the run of a checkpoint holds out."""
         before = self.hold_out.state_dict()
         self.hold_out.load_state_dict(state_dict)
-        self._fingerprints.load_state_dict(state_dict)
+        self.fingerprints.load_state_dict(state_dict)
         if "val" in self._splits and self.hold_out.state_dict() != before:  # from Python, the Trainer calls setup first
             stage = "fit" if "train" in self._splits else "validate"
             self._splits.clear()

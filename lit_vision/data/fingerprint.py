@@ -147,8 +147,12 @@ class TrainingFingerprints:
         if decoded_as == seen.decoded_as:
             seen.tell(checksums, split)
 
+    def change(self) -> str | None:
+        """Say in which way the training images are not those of the checkpoint; None if they are, or nobody knows."""
+        return difference(self._saved, self._now) if self._now and self._saved else None
+
     def _compare(self) -> None:
-        if self._now and self._saved and (how := difference(self._saved, self._now)):
+        if how := self.change():
             log_info(f"the training images are not those of the checkpoint: {how}")
 
 

@@ -167,3 +167,19 @@ def test_a_run_that_goes_on_with_other_images_says_so(folders, cli, change, word
     result = cli(f"{line} 3")
     assert result.code == 0, result.err
     assert result.out.count(f"the training images are not those of the checkpoint: {words}") == 1
+
+
+@pytest.mark.parametrize("change", ["swapped", "repainted"])
+def test_an_epoch_that_was_interrupted_does_not_go_on_with_other_images(cli, folders, interrupted, change):
+    root = folders({"train": {"red": 30, "blue": 30}, "val": {"red": 4, "blue": 4}}, size=16)
+    line = "fit --config folder.yaml --data.root images --data.image_size 16 --data.batch_size 4 --trainer.max_epochs 2"
+    assert interrupted(7, line).code == 130
+    one, other = root / "train/red/0.png", root / "train/red/9.png"
+    if change == "swapped":
+        one.rename(root / "x.png"), other.rename(one), (root / "x.png").rename(other)
+    else:
+        Image.new("RGB", (16, 16), "white").save(one)
+    result = cli("fit --ckpt_path last --trainer.callbacks null")
+    assert result.code == 2
+    (error,) = result.err.splitlines()
+    assert "cannot continue with other training images (other content)" in error

@@ -36,7 +36,7 @@ LINE = (
 OPERATIONS = ("write", "rename", "sync")
 TARGETS = ("best", "last", "previous", "checkpoints", "config", "metrics")  # checkpoints is the folder itself
 EFFECTS = ("no room", "broken disk", "killed before", "killed after")
-QUICK = {("write", "last"), ("rename", "previous"), ("sync", "best"), ("write", "config"), ("rename", "metrics")}
+QUICK = {("write", "last"), ("rename", "previous"), ("sync", "best"), ("write", "config")}
 _ERRORS = {"no room": errno.ENOSPC, "broken disk": errno.EIO}
 RUN = Path("lightning_logs/run/version_0")
 
@@ -203,7 +203,7 @@ def table(quick: bool) -> Iterator[Fault]:
         for target in TARGETS:
             if quick and (operation, target) not in QUICK:
                 continue
-            for effect in EFFECTS[1:3] if quick else EFFECTS:
+            for effect in (EFFECTS[1 + (operation == "rename")],) if quick else EFFECTS:
                 for number in (1,) if target in ("config", "best") else (2,) if quick else (1, 2, 4):
                     yield Fault(operation, target, effect, number)
 
@@ -239,5 +239,5 @@ def stress(quick: bool) -> bool:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="try ten of the faults")
+    parser.add_argument("--quick", action="store_true", help="try four of the faults")
     sys.exit(not stress(parser.parse_args().quick))
