@@ -20,7 +20,7 @@ from lit_vision.utils.log import log_info
 
 _WORDS = {
     "images": "of {} images",
-    "global_batch_size": "in batches of {0} (--data.global_batch_size {0})",
+    "global_batch_size": "in batches of {}",
     "batches": "of {} batches",
     "seed": "in the order of seed {}",
     "balance": "with balance {}",
@@ -197,8 +197,8 @@ class BatchLoader:
                 if state.get(name, ours) != ours:
                     raise UserError(
                         f"the checkpoint is from the middle of an epoch {_WORDS[name].format(state[name])}, which "
-                        f"cannot continue with {ours}: resume with the same data, batch size and seed, or from a whole "
-                        "epoch (--ckpt_path best)"
+                        f"cannot continue with {ours}: resume with the same data, seed and batch size (in other "
+                        "processes, --data.global_batch_size), or from a whole epoch (--ckpt_path best)"
                     )
         if (before := state.get("processes", self.world_size)) != self.world_size:
             log_info(

@@ -52,7 +52,8 @@ def test_it_goes_on_exactly(cli, interrupted, name):
     names = [path.name for path in sorted((other / "checkpoints").glob("*.ckpt"))]
     assert [path.name for path in sorted((RUN / "checkpoints").glob("*.ckpt"))] == names
     for name in names:
-        assert same(*(weights(run / "checkpoints" / name) for run in (other, RUN))), name
+        if name != "previous.ckpt":  # which is from before the interruption in one of them
+            assert same(*(weights(run / "checkpoints" / name) for run in (other, RUN))), name
 
 
 @pytest.mark.parametrize(("options", "word"), REFUSED.values(), ids=REFUSED)

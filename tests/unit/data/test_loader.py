@@ -116,7 +116,7 @@ def test_another_number_of_processes_goes_on_and_says_so(caplog):
     one.load_state_dict(two.state_dict())
     assert "trained by 2 processes, not 1" in caplog.text
     assert all(torch.equal(a.index, b.index) for a, b in zip(one, expected, strict=True))
-    with pytest.raises(UserError, match=r"--data.global_batch_size 6.*cannot continue with 3"):
+    with pytest.raises(UserError, match=r"in batches of 6, which cannot continue with 3.*--data.global_batch_size"):
         BatchLoader(IMAGES, LABELS, 3, seed=0).load_state_dict(two.state_dict())
 
 
