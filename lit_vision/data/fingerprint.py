@@ -1,4 +1,4 @@
-"""Checksums of training images, so that a run says if it goes on with other images, or is measured on the same."""
+"""Checksums of training images, so that a run says if it resumes with others, or is measured on the same."""
 
 import os
 import zlib

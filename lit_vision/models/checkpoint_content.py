@@ -12,7 +12,6 @@ from lit_vision.data.decoding import Decoding
 from lit_vision.errors import UserError
 
 _MOST_PIXELS = 16_384  # of a side
-_LAYOUTS = (torch.strided,)
 
 
 def check_content(checkpoint: Mapping[str, Any], path: str | Path) -> None:
@@ -34,15 +33,15 @@ def check_tensors(state: Mapping[str, Any], path: str | Path) -> None:
     """Check the values of a state_dict, of which those that are not tensors are left alone.
 
     Raises:
-        UserError: a name is no text, or a tensor is sparse or complex, has no values, or has some that are NaN.
+        UserError: a name is not text, or a tensor is sparse or complex, lacks its values, or has some that are NaN.
     """
     for name, tensor in state.items():
         if not isinstance(name, str):
-            raise UserError(f"{path} has a tensor with the name {name!r}, which is no text: use another file")
+            raise UserError(f"{path} has a tensor with the name {name!r}, which is not text: use another file")
         if not isinstance(tensor, Tensor):
             continue
-        if tensor.layout not in _LAYOUTS or tensor.is_complex() or tensor.is_meta or tensor.is_quantized:
-            raise UserError(f"{path} has no plain numbers in {name}: use another file")
+        if tensor.layout is not torch.strided or tensor.is_complex() or tensor.is_meta or tensor.is_quantized:
+            raise UserError(f"{path} holds {name} in a form that no network has, such as sparse: use another file")
         # negative infinity is in the masks of some networks
         if tensor.is_floating_point() and bool((tensor.isnan() | tensor.isposinf()).any()):
             raise UserError(f"{path} has values in {name} that are NaN or infinite: use an earlier checkpoint")
@@ -52,7 +51,7 @@ def check_training_state(checkpoint: Mapping[str, Any], path: str | Path | None)
     """Check that a checkpoint has what a run needs to go on.
 
     Raises:
-        UserError: it has not.
+        UserError: something is missing.
     """
     found: Any = checkpoint
     for key in ("loops", "fit_loop", "epoch_progress", "current", "processed"):

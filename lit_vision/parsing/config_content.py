@@ -25,7 +25,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """Read a config.
 
     Raises:
-        UserError: the file is not YAML, empty, or no config.
+        UserError: the file is not YAML, is empty, or is not a config.
     """
     try:
         content = yaml.load(Path(path).read_text(), _StrictLoader)

@@ -28,7 +28,7 @@ def versions() -> dict[str, str]:
 
 
 def commit_of(repository: Path) -> str | None:
-    """The commit that a git repository has checked out; None if the folder is no repository."""
+    """The commit that a git repository has checked out; None outside of a repository."""
     git = repository / ".git"
     try:
         if git.is_file():  # a worktree, or a submodule

@@ -33,6 +33,7 @@ LINES = {
     "shapes": _DATA,
 }
 _ELSEWHERE = 2e-3  # of a loss, on another processor or with other versions
+_FACTS = ("model name", "cpu family", "model", "stepping", "cache size", "cpu cores")
 _BFLOAT16 = 0.03  # where features are computed in bfloat16
 
 
@@ -42,7 +43,9 @@ def this_machine() -> dict[str, str]:
 
     cpus = Path("/proc/cpuinfo")
     lines = cpus.read_text().splitlines() if cpus.is_file() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    facts = [line.partition(":") for line in lines[: lines.index("")]] if "" in lines else []
+    first = {name.strip(): value.strip() for name, _, value in facts}
+    model = ", ".join(f"{name} {first.get(name, '')}" for name in _FACTS)
     known = {name: versions()[name] for name in ("torch", "torchvision", "lightning")}
     return {**known, "cpu": f"{model}, {torch.backends.cpu.get_cpu_capability()}"}
 

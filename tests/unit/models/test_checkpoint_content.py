@@ -87,9 +87,9 @@ def test_parts_that_cannot_be_right_are_named(good, key, value):
     [
         (torch.tensor([1.0, NAN]), "NaN or infinite"),
         (torch.tensor([INF]), "NaN or infinite"),
-        (torch.ones(2, 2).to_sparse(), "no plain numbers"),
-        (torch.ones(2, dtype=torch.complex64), "no plain numbers"),
-        (torch.ones(2, device="meta"), "no plain numbers"),
+        (torch.ones(2, 2).to_sparse(), "in a form that no network has"),
+        (torch.ones(2, dtype=torch.complex64), "in a form that no network has"),
+        (torch.ones(2, device="meta"), "in a form that no network has"),
     ],
 )
 def test_tensors_that_are_no_weights_are_named(tensor, words):
