@@ -32,6 +32,6 @@ def read_config(path: str | Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML ({error}): correct the file, or set --config to another") from error
     if not isinstance(content, dict):
-        what = "is empty" if content is None else "is not a config"
-        raise UserError(f"{path} {what}: set --config to a file with options, such as model and data")
+        empty = " (it is empty)" if content is None else ""
+        raise UserError(f"{path} is not a config{empty}: set --config to a file with options, such as model and data")
     return content

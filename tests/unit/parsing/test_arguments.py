@@ -16,7 +16,7 @@ def run():
     (folder / "checkpoints").mkdir(parents=True)
     for name in ("best", "last"):
         (folder / "checkpoints" / f"{name}.ckpt").touch()
-    (folder / "config.yaml").write_text("name: mine\n")
+    (folder / "config.yaml").write_text("name: mine\nmodel: {}\ndata: {}\ntrainer: {}\n")
     return folder
 
 
