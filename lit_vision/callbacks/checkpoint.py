@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from typing_extensions import override
 
 from lit_vision.callbacks.signals import SignalWatch
+from lit_vision.data.datamodule import image_data
 from lit_vision.errors import TrainingInterrupted, UserError, check_at_least
 from lit_vision.runs import LAST
 from lit_vision.utils.lightning_compat import (
@@ -108,6 +109,8 @@ class BestAndLast(CachedStateKey, ModelCheckpoint):
         self._epoch = _epoch_of(trainer)
         if is_within_epoch(trainer):
             self._check_epoch(trainer.ckpt_path)
+            if (data := image_data(trainer)) is not None:
+                data.fingerprints.check_unchanged(trainer.ckpt_path)
         self._step = self._agreed_step = self._saved_step = trainer.global_step
         self._saved_at = time.monotonic()
         self.last_model_path = str(trainer.ckpt_path or "")  # a resumed run can go back to it until it saves

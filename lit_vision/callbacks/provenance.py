@@ -10,11 +10,10 @@ from typing_extensions import override
 
 from lit_vision.callbacks.run_folder import run_folder
 from lit_vision.data.datamodule import image_data
-from lit_vision.errors import UserError
 from lit_vision.models.transfer import TransferClassifier
 from lit_vision.runs import PROVENANCE
 from lit_vision.utils.files import atomic_write
-from lit_vision.utils.lightning_compat import global_seed, is_within_epoch
+from lit_vision.utils.lightning_compat import global_seed
 from lit_vision.utils.provenance import device_name, hash_of_network, versions
 
 
@@ -23,8 +22,6 @@ class Provenance(Callback):
 
     A checkpoint has it under the key provenance: a list with an entry for each start of the run, since a run may be
     resumed with other versions or on another machine. The folder of the run has the same in provenance.yaml.
-
-    An epoch that was interrupted does not go on with other training images.
     """
 
     def __init__(self) -> None:
@@ -39,11 +36,6 @@ class Provenance(Callback):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = image_data(trainer)
-        if data is not None and is_within_epoch(trainer) and (how := data.fingerprints.change()):
-            raise UserError(
-                f"{trainer.ckpt_path} is from the middle of an epoch, which cannot continue with other training images "
-                f"({how}): resume with those of its start, or from a whole epoch (--ckpt_path best)"
-            )
         resumed = self._before[-1] if self._before else {}
         self._now = {
             "date": datetime.now().astimezone().isoformat(timespec="seconds"),

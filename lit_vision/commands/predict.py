@@ -1,7 +1,7 @@
 import argparse
 import csv
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,13 +75,13 @@ def predict(words: list[str]) -> int:
             check_output(Path(file), option, suffix)
             if any(Path(file).exists() and path.samefile(file) for path in paths):
                 raise UserError(f"{file} is one of the images: set {option} to another file")
-    found = _with_progress(predictions(model, paths, options.device, options.tta), len(paths))
+    found = progress_bar(None, len(paths), predictions(model, paths, options.device, options.tta))
     unreadable = _report(found, model.class_names, len(paths), options)
     log_info(f"checkpoint {checkpoint}")
     return 1 if unreadable else 0
 
 
-def _report(found: Iterator[Prediction], class_names: Sequence[str], count: int, options: argparse.Namespace) -> int:
+def _report(found: Iterable[Prediction], class_names: Sequence[str], count: int, options: argparse.Namespace) -> int:
     """Print and write predictions as they come, and return the number of unreadable images."""
     tiles: list[Tile] = []
     shown = dict(zip(class_names, shown_names(class_names) if options.grid else class_names, strict=True))
@@ -112,13 +112,6 @@ def _report(found: Iterator[Prediction], class_names: Sequence[str], count: int,
         write_whole(Path(options.grid), as_png(plot_grid(tiles)))
         print(f"{options.grid}: {len(tiles)} images")
     return unreadable
-
-
-def _with_progress(found: Iterator[Prediction], count: int) -> Iterator[Prediction]:
-    with progress_bar(None, count) as bar:
-        for prediction in found:
-            bar.update()
-            yield prediction
 
 
 def _find_images(images: Sequence[Path]) -> list[Path]:

@@ -30,7 +30,7 @@ def show(words: list[str]) -> None:
         words: the command line after ``show``.
 
     Raises:
-        UserError: there is no such checkpoint, or it is damaged.
+        UserError: the checkpoint does not exist, or is damaged.
     """
     options = show_parser().parse_args(words)
     path = find_checkpoint(options.checkpoint, logs_folder(None), options.name)

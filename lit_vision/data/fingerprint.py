@@ -11,6 +11,7 @@ from torch import Tensor
 from lit_vision.data.batch import LabelledImages
 from lit_vision.data.images import ImageFiles
 from lit_vision.data.kept_images import KeptImages
+from lit_vision.errors import UserError
 from lit_vision.utils.log import log_info
 
 Fingerprint = dict[str, int | str]
@@ -147,12 +148,23 @@ class TrainingFingerprints:
         if decoded_as == seen.decoded_as:
             seen.tell(checksums, split)
 
-    def change(self) -> str | None:
-        """Say in which way the training images are not those of the checkpoint; None if they are, or nobody knows."""
+    def check_unchanged(self, ckpt_path: object) -> None:
+        """Check that an epoch that a checkpoint interrupted goes on with its training images.
+
+        Raises:
+            UserError: they are others.
+        """
+        if how := self._change():
+            raise UserError(
+                f"{ckpt_path} is from the middle of an epoch, which cannot continue with other training images "
+                f"({how}): resume with those of its start, or from a whole epoch (--ckpt_path best)"
+            )
+
+    def _change(self) -> str | None:
         return difference(self._saved, self._now) if self._now and self._saved else None
 
     def _compare(self) -> None:
-        if how := self.change():
+        if how := self._change():
             log_info(f"the training images are not those of the checkpoint: {how}")
 
 

@@ -74,12 +74,8 @@ def all_status(paths: Sequence[Path | str]) -> list[os.stat_result]:
     Raises:
         UserError: a file is missing.
     """
-    found = []
-    with progress_bar("looking for changes", len(paths), "files", delay=1) as bar:
-        for path in paths:
-            found.append(status_of(path))
-            bar.update()
-    return found
+    bar = progress_bar("looking for changes", items=paths, unit="files", delay=1)
+    return [status_of(path) for path in bar]
 
 
 def status_of(path: Path | str) -> os.stat_result:

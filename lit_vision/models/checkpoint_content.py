@@ -11,7 +11,7 @@ from torch import Tensor
 from lit_vision.data.decoding import Decoding
 from lit_vision.errors import UserError
 
-_MOST_PIXELS = 16_384  # of a side
+_MOST_PIXELS = 16_384  # per side
 
 
 def check_content(checkpoint: Mapping[str, Any], path: str | Path) -> None:
@@ -42,9 +42,13 @@ def check_tensors(state: Mapping[str, Any], path: str | Path) -> None:
             continue
         if tensor.layout is not torch.strided or tensor.is_complex() or tensor.is_meta or tensor.is_quantized:
             raise UserError(f"{path} holds {name} in a form that no network has, such as sparse: use another file")
-        # negative infinity is in the masks of some networks
-        if tensor.is_floating_point() and bool((tensor.isnan() | tensor.isposinf()).any()):
+        if tensor.is_floating_point() and not tensor.sum().isfinite() and _is_broken(tensor):
             raise UserError(f"{path} has values in {name} that are NaN or infinite: use an earlier checkpoint")
+
+
+def _is_broken(tensor: Tensor) -> bool:
+    """Whether a value is NaN or infinite; the masks of some networks have negative infinity."""
+    return bool((tensor.isnan() | tensor.isposinf()).any())
 
 
 def check_training_state(checkpoint: Mapping[str, Any], path: str | Path | None) -> None:

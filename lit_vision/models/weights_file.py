@@ -55,14 +55,15 @@ def read_weights(path: str | Path) -> WeightsFile:
     """
     content = _read_safetensors(path) if Path(path).suffix == ".safetensors" else read_dictionary(path, "weights file")
     hparams = content.get("hyper_parameters") if "model_class" in content else None
-    if hparams is not None and "state_dict" in content:
-        check_content(content, path)
     wrapped = (content[key] for key in _WRAPPERS if isinstance(content.get(key), dict))
     state = dict(next(wrapped, content))
     for prefix in _PREFIXES:
         if state and all(str(name).startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-    check_tensors(state, path)
+    if isinstance(hparams, dict) and "state_dict" in content:
+        check_content(content, path)
+    else:
+        check_tensors(state, path)
     return WeightsFile(path, state, hparams if isinstance(hparams, dict) else {})
 
 

@@ -32,7 +32,7 @@ LINES = {
     "photos": f"{_TRANSFER} --data.input null --data.image_size 64 --model.unfreeze_at 1",
     "shapes": _DATA,
 }
-_ELSEWHERE = 2e-3  # of a loss, on another processor or with other versions
+_ELSEWHERE = 2e-3  # relative difference of a loss on another processor or with other versions
 _FACTS = ("model name", "cpu family", "model", "stepping", "cache size", "cpu cores")
 _BFLOAT16 = 0.03  # where features are computed in bfloat16
 

@@ -5,19 +5,19 @@ another number. Each image must come once per epoch, with the figures of a run t
 compute in float64: in float32, training itself makes more of the differences in rounding than that.
 """
 
-import argparse
 import csv
 import os
 import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
+import trials
 from lightning.pytorch import Callback
+from trials import Attempt
 
 LINE = (
     "--config shapes.yaml --data.train_size 1301 --data.val_size 200 --data.global_batch_size 12 --name run "
@@ -73,44 +73,32 @@ def comes_once(folder: Path) -> bool:
     return len(epochs) == 3 and all(len(c) == _IMAGES and set(c.values()) == {1} for c in epochs.values())
 
 
-def stress(kills: int, seed: int) -> bool:
-    """True if all trials came out the same."""
-    draw, same, tried = random.Random(seed), 0, 0
-    with tempfile.TemporaryDirectory() as root:
-        whole = Path(root) / "whole"
-        whole.mkdir()
-        began = time.monotonic()
-        finish(f"{LINE} --trainer.devices 2", whole, 0)
-        length, expected = time.monotonic() - began, figures(whole)
-        assert comes_once(whole)
-        for number in range(kills):
-            devices, step = (1, 2, 4)[number % 3], None
-            while step is None:  # other moments test nothing
-                tried += 1
-                folder = Path(root) / str(tried)
-                folder.mkdir()
-                running = start(f"{LINE} --trainer.devices 2", folder, 0)
-                time.sleep(draw.uniform(0.3, 1) * length)
-                if running.poll() is None:
-                    os.killpg(running.pid, signal.SIGKILL)
-                    running.wait()
-                    step = (folder / "lightning_logs/run/version_0/checkpoints/last.ckpt").exists() or None
-            finish(f"--ckpt_path last --trainer.devices {devices}", folder, 1)
-            pairs = list(zip(figures(folder), expected, strict=True))
-            difference = max(abs(ours[key] - theirs[key]) for ours, theirs in pairs for key in theirs)
-            verdict = comes_once(folder) and difference <= 1e-6
-            same += verdict
-            print(
-                f"{number + 1}/{kills}  {devices}: difference {difference:.1e}, {'same' if verdict else 'DIFFERENT'}",
-                flush=True,
-            )
-    print(f"{same} of {kills} the same")
-    return same == kills
+def prepare(root: Path) -> Attempt:
+    """Make trials that go on with one, two and four processes in turn."""
+    whole = root / "whole"
+    whole.mkdir()
+    began = time.monotonic()
+    finish(f"{LINE} --trainer.devices 2", whole, 0)
+    length, expected = time.monotonic() - began, figures(whole)
+    assert comes_once(whole)
+
+    def attempt(number: int, folder: Path, moments: random.Random) -> tuple[bool, str] | None:
+        running = start(f"{LINE} --trainer.devices 2", folder, 0)
+        time.sleep(moments.uniform(0.3, 1) * length)
+        if running.poll() is not None:
+            return None
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+        if not (folder / "lightning_logs/run/version_0/checkpoints/last.ckpt").exists():
+            return None
+        devices = (1, 2, 4)[number % 3]
+        finish(f"--ckpt_path last --trainer.devices {devices}", folder, 1)
+        pairs = list(zip(figures(folder), expected, strict=True))
+        difference = max(abs(ours[key] - theirs[key]) for ours, theirs in pairs for key in theirs)
+        return comes_once(folder) and difference <= 1e-6, f"{devices}, difference {difference:.1e}"
+
+    return attempt
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    args = parser.parse_args()
-    sys.exit(not stress(args.kills, args.seed))
+    trials.main(__doc__, prepare)

@@ -4,13 +4,10 @@ Every trial starts the same fit, kills it with SIGKILL, and lets `--ckpt_path la
 metrics must be, bit for bit, those of a fit that was never killed. Augmentation and checkpoints within epochs are on.
 """
 
-import argparse
 import csv
 import os
 import random
 import signal
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +16,8 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
+import trials
+from trials import Attempt
 
 import lit_vision.commands.fit  # noqa: F401  # once, not in every process
 from lit_vision.cli import main
@@ -116,35 +115,22 @@ def trial(words: Sequence[str], folder: Path, seconds: float) -> int | None:
     return int(step)
 
 
-def stress(kills: int, seed: int) -> bool:
-    """Every recipe in turn; True if all trials came out the same."""
-    draw, same, tried = random.Random(seed), 0, 0
-    with tempfile.TemporaryDirectory() as root:
-        expected, length = {}, {}
-        for number in range(kills):
-            name = [*RECIPES][number % len(RECIPES)]
-            words, step = f"{RECIPES[name]} {_SHARED}".split(), None
-            if name not in expected:
-                folder = Path(root) / name
-                folder.mkdir()
-                length[name] = finish(words, folder)
-                expected[name] = outcome(folder)
-            while step is None:  # other moments test nothing
-                tried += 1
-                folder = Path(root) / str(tried)
-                folder.mkdir()
-                step = trial(words, folder, draw.uniform(0.2, 1) * length[name])
-            verdict = equal(outcome(folder), expected[name])
-            same += verdict
-            result = "same" if verdict else "DIFFERENT"
-            print(f"{number + 1}/{kills}  {name}, goes on from step {step}: {result}", flush=True)
-    print(f"{same} of {kills} the same")
-    return same == kills
+def prepare(root: Path) -> Attempt:
+    """Make trials of each recipe in turn."""
+    expected, length = {}, {}
+
+    def attempt(number: int, folder: Path, moments: random.Random) -> tuple[bool, str] | None:
+        name = [*RECIPES][number % len(RECIPES)]
+        words = f"{RECIPES[name]} {_SHARED}".split()
+        if name not in expected:
+            (root / name).mkdir()
+            length[name] = finish(words, root / name)
+            expected[name] = outcome(root / name)
+        step = trial(words, folder, moments.uniform(0.2, 1) * length[name])
+        return None if step is None else (equal(outcome(folder), expected[name]), f"{name}, goes on from step {step}")
+
+    return attempt
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    args = parser.parse_args()
-    sys.exit(not stress(args.kills, args.seed))
+    trials.main(__doc__, prepare)

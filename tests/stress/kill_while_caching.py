@@ -4,21 +4,20 @@ Every trial starts a fit with an empty cache and kills it with SIGKILL. The file
 then finished with this cache; its weights and figures must be, bit for bit, those of a fit without a cache.
 """
 
-import argparse
 import os
 import random
 import shutil
 import signal
-import sys
-import tempfile
 import time
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a fork must not need the threads of its parent
 
 import torch
+import trials
 from kill_and_resume import equal, finish, outcome, start
 from PIL import Image
+from trials import Attempt
 
 from lit_vision.data.row_file import RowFile
 
@@ -65,36 +64,23 @@ def trial(words: list[str], folder: Path, seconds: float) -> tuple[bool, int]:
     return killed, found
 
 
-def stress(kills: int, seed: int) -> bool:
-    """Every recipe in turn; True if all trials came out the same."""
-    draw, same, tried = random.Random(seed), 0, 0
-    with tempfile.TemporaryDirectory() as root:
-        make_pictures(Path(root) / "pictures", 100)
-        expected, length = {}, {}
-        for number in range(kills):
-            name = [*RECIPES][number % len(RECIPES)]
-            words = f"{RECIPES[name]} {_SHARED}".split()
-            if name not in expected:
-                folder = Path(root) / name
-                folder.mkdir()
-                length[name] = finish([*words, "--data.cache", "none"], folder)
-                expected[name] = outcome(folder)
-            killed = False
-            while not killed:  # other moments test nothing
-                tried += 1
-                folder = Path(root) / str(tried)
-                folder.mkdir()
-                killed, found = trial(words, folder, draw.uniform(0.1, 1) * length[name])
-            verdict = equal(outcome(folder), expected[name])
-            same += verdict
-            print(f"{number + 1}/{kills}  {name}, {found} files: {'same' if verdict else 'DIFFERENT'}", flush=True)
-    print(f"{same} of {kills} the same")
-    return same == kills
+def prepare(root: Path) -> Attempt:
+    """Make trials of each recipe in turn."""
+    make_pictures(root / "pictures", 100)
+    expected, length = {}, {}
+
+    def attempt(number: int, folder: Path, moments: random.Random) -> tuple[bool, str] | None:
+        name = [*RECIPES][number % len(RECIPES)]
+        words = f"{RECIPES[name]} {_SHARED}".split()
+        if name not in expected:
+            (root / name).mkdir()
+            length[name] = finish([*words, "--data.cache", "none"], root / name)
+            expected[name] = outcome(root / name)
+        killed, found = trial(words, folder, moments.uniform(0.1, 1) * length[name])
+        return (equal(outcome(folder), expected[name]), f"{name}, {found} files") if killed else None
+
+    return attempt
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    args = parser.parse_args()
-    sys.exit(not stress(args.kills, args.seed))
+    trials.main(__doc__, prepare)

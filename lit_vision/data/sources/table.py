@@ -68,7 +68,7 @@ class ImageTableDataModule(FileDataModule):
         left_out: list[LeftOut] = []
         missing: list[_Row] = []
         listed = set()
-        for row in _shown(rows, f"listing {self._name}"):
+        for row in progress_bar(f"listing {self._name}", items=rows, delay=1):
             split = self._split(row)
             if split is None:
                 left_out.append(LeftOut(str(self.table.parent / row.path), f"lines of the split {row.split!r}"))
@@ -201,13 +201,6 @@ class ImageTableDataModule(FileDataModule):
                 f"{self._name} line {unknown[0].line} has the unknown split {word!r}: use train, val or test, or say "
                 f"what the words mean ({', '.join(words[:10])}), such as --data.splits '{{{example}}}'"
             )
-
-
-def _shown(rows: Sequence[_Row], what: str) -> Iterator[_Row]:
-    with progress_bar(what, len(rows), delay=1) as bar:
-        for row in rows:
-            yield row
-            bar.update()
 
 
 def _decode(content: bytes) -> str:
