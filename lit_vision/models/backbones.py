@@ -81,9 +81,10 @@ class Backbone(ABC):
         Raises:
             UserError: the network cannot take images of ``image_size`` pixels, or does not give one vector of features.
         """
+        network = self.on_meta()
         with torch.device("meta"):
             try:
-                features = self.on_meta()(torch.empty(1, 3, image_size, image_size))
+                features = network(torch.empty(1, 3, image_size, image_size))
             except (RuntimeError, AssertionError, ValueError, TypeError) as error:
                 own = self.input_of("DEFAULT").image_size
                 raise UserError(

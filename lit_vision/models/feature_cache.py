@@ -120,6 +120,7 @@ class _Computation:
             spec = InputSpec(self.data.image_size, self.data.mean, self.data.std, self.data.resize)
             self.made_with = made_with(backbone, decoding, spec, self.device)
         self.backbone = backbone.to(memory_format=torch.channels_last)
+        self.dtype = next((parameter.dtype for parameter in backbone.parameters()), torch.float32)
 
     @cached_property
     def network(self) -> nn.Module:
@@ -187,7 +188,9 @@ class _Computation:
                 prepared = self.data.preprocess(batch.to(self.device))
             else:
                 prepared = self.trainer.strategy.batch_to_device(batch)
-            return self.network(prepared.image.to(memory_format=torch.channels_last)).float()
+            # the Trainer converts what it gives to a step, but this is no step
+            image = prepared.image.to(self.dtype, memory_format=torch.channels_last)
+            return self.network(image).float()
 
     def _compute(self, wanted: Tensor, precision: str) -> Tensor:
         """Compute features, (n, width) float32: each process its share."""

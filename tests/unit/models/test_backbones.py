@@ -63,6 +63,13 @@ def test_what_cannot_be(options, message):
         TransferClassifier(**{"weights": None, **options})
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["regnet_y_400mf", "swin_t"])  # whose widths are computed with tensors
+def test_any_network_can_be_built(arch):
+    model = TransferClassifier(arch, None, image_size=64, class_names=["a", "b"]).eval()
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 2)
+
+
 def test_no_network_says_where_the_file_goes(monkeypatch, tmp_path):
     def refuse(*args, **kwargs):
         raise urllib.error.URLError("no network")
