@@ -78,12 +78,14 @@ class Predictions(NamedTuple):
         label: (N,) int64, true class.
         predicted: (N,) int64, most probable class.
         probability: (N,) float32, probability of that class, in [0, 1].
+        uncalibrated: (N,) float32, the same before it was calibrated.
     """
 
     index: Tensor  # type: ignore[assignment]  # hides tuple.index
     label: Tensor
     predicted: Tensor
     probability: Tensor
+    uncalibrated: Tensor
 
     def mistakes(self) -> "Predictions":
         """Select the wrong predictions, the most confident first."""
@@ -112,18 +114,22 @@ class PredictionCollector:
     Args:
         loader: loader of the split.
         device: the network's device.
+        temperature: by which logits are divided for calibrated probabilities.
     """
 
-    def __init__(self, loader: BatchLoader, device: torch.device) -> None:
+    def __init__(self, loader: BatchLoader, device: torch.device, temperature: float = 1.0) -> None:
         self._labels = loader.labels
+        self._temperature = temperature
         self._predicted = torch.zeros(len(loader.labels), dtype=torch.int64, device=device)  # class + 1; 0: not seen
-        self._probability = torch.zeros(len(loader.labels), device=device)
+        self._probability = torch.zeros(len(loader.labels), 2, device=device)  # calibrated, uncalibrated
 
     def add(self, batch: Batch | FeatureBatch, logits: Tensor) -> None:
         """Add the predictions for one batch from its logits (N, classes)."""
-        probability, predicted = logits.detach().float().softmax(1).max(1)
+        logits = logits.detach().float()
+        uncalibrated, predicted = logits.softmax(1).max(1)
+        calibrated = (logits / self._temperature).softmax(1).amax(1)
         self._predicted[batch.index] = predicted + 1
-        self._probability[batch.index] = probability
+        self._probability[batch.index] = torch.stack([calibrated, uncalibrated], 1)
 
     def predictions(self, trainer: Trainer) -> Predictions:
         """Return the predictions of all processes together; each of them must call this."""
@@ -131,4 +137,4 @@ class PredictionCollector:
         predicted = trainer.strategy.reduce(self._predicted, reduce_op="sum").cpu()
         probability = trainer.strategy.reduce(self._probability, reduce_op="sum").cpu()
         index = predicted.nonzero().flatten()
-        return Predictions(index, self._labels[index], predicted[index] - 1, probability[index])
+        return Predictions(index, self._labels[index], predicted[index] - 1, *probability[index].unbind(1))

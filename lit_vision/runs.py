@@ -5,7 +5,8 @@ lightning_logs/NAME/elsewhere.txt, so that best and last find them too.
 """
 
 import glob
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -24,9 +25,26 @@ PREVIOUS = "previous.ckpt"
 METRICS = "metrics.csv"
 CURVES = "curves.png"
 REPORT = "report"
+REPORT_VAL = "report_val"
+"""The report of validate, as REPORT is that of test."""
+
+REPORT_TEXT = "report.md"
+PREDICTIONS = "predictions.csv"
 LR_FIND = "lr_find.png"
 ELSEWHERE = "elsewhere.txt"
 PROVENANCE = "provenance.yaml"
+
+
+def best_row(rows: Sequence[Mapping[str, float]], monitor: str) -> Mapping[str, float] | None:
+    """The row of metrics of the best epoch, the first of several; None if no epoch was validated.
+
+    Args:
+        rows: one row for each epoch.
+        monitor: the metric that tells: the lowest is the best if its name ends in loss, otherwise the highest.
+    """
+    sign = -1 if monitor.endswith("loss") else 1
+    validated = [row for row in rows if math.isfinite(row.get(monitor, math.nan))]
+    return max(validated, key=lambda row: sign * row[monitor], default=None)
 
 
 def logs_folder(default_root_dir: str | Path | None) -> Path:
@@ -73,14 +91,24 @@ def _fault(checkpoint: Path) -> str | None:
 
 def _checkpoints(logs: Path, name: str | None) -> Iterator[Path]:
     """A checkpoint of each run of a name: its last.ckpt, if it has one."""
+    for folder in run_folders(logs, name):
+        found = (folder / CHECKPOINTS / file for file in (LAST, PREVIOUS, BEST))
+        yield from islice(filter(Path.is_file, found), 1)
+
+
+def run_folders(logs: Path, name: str | None = None) -> list[Path]:
+    """The folders of all runs of a name, in no particular order.
+
+    Args:
+        logs: the folder of all runs.
+        name: the name of the runs; None for all names.
+    """
     pattern = glob.escape(name) if name else "*"
     folders = [*logs.glob(f"{pattern}/version_*")]
     for index in logs.glob(f"{pattern}/{ELSEWHERE}"):
         lines = index.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
         folders += [logs.parent / line for line in lines]
-    for folder in folders:
-        found = (folder / CHECKPOINTS / file for file in (LAST, PREVIOUS, BEST))
-        yield from islice(filter(Path.is_file, found), 1)
+    return folders
 
 
 def _time(path: Path) -> tuple[float, str]:

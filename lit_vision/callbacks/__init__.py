@@ -1,5 +1,6 @@
 """Callbacks that watch a run: they write checkpoints, metrics, pictures and reports, and stop it if necessary."""
 
+from lit_vision.callbacks.calibrate import Calibrate
 from lit_vision.callbacks.checkpoint import BestAndLast
 from lit_vision.callbacks.config_file import ConfigFile
 from lit_vision.callbacks.cpu_threads import OneThreadForSmallBatches
@@ -10,12 +11,13 @@ from lit_vision.callbacks.patience import Patience
 from lit_vision.callbacks.pictures import Pictures
 from lit_vision.callbacks.progress import EpochBar
 from lit_vision.callbacks.provenance import Provenance
-from lit_vision.callbacks.report import TestReport
+from lit_vision.callbacks.report import TestReport, ValidationReport
 from lit_vision.callbacks.run_folder import RunFolder
 from lit_vision.callbacks.tensorboard import TensorBoardSummary
 
 __all__ = [
     "BestAndLast",
+    "Calibrate",
     "ConfigFile",
     "EpochBar",
     "EpochLog",
@@ -28,4 +30,5 @@ __all__ = [
     "TensorBoardSummary",
     "TerminateOnNaN",
     "TestReport",
+    "ValidationReport",
 ]

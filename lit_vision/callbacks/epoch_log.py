@@ -2,7 +2,7 @@
 
 import csv
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing_extensions import override
 from lit_vision.callbacks.run_folder import run_folder
 from lit_vision.models.classifier import Classifier
 from lit_vision.plots import plot_curves
-from lit_vision.runs import CURVES, METRICS
+from lit_vision.runs import CURVES, METRICS, best_row
 from lit_vision.utils.files import atomic_write
 
 Row = dict[str, float]
@@ -107,9 +107,20 @@ class EpochLog(Callback):
 
     def _draw(self, trainer: Trainer) -> None:
         if self.rows and (folder := run_folder(trainer)):
-            chooses = trainer.checkpoint_callback
-            monitor = (chooses.monitor if isinstance(chooses, ModelCheckpoint) else None) or "val/acc"
-            plot_curves(self.rows, folder / CURVES, title="/".join(folder.parts[-2:]), monitor=monitor)
+            title = "/".join(folder.parts[-2:])
+            plot_curves(self.rows, folder / CURVES, title=title, monitor=monitored(trainer))
+
+
+def monitored(trainer: Trainer) -> str:
+    """The metric that chooses the best epoch of a run."""
+    chooses = trainer.checkpoint_callback
+    return (chooses.monitor if isinstance(chooses, ModelCheckpoint) else None) or "val/acc"
+
+
+def best_epoch(trainer: Trainer) -> Mapping[str, float] | None:
+    """The row of the best epoch of a run so far; None if it has no EpochLog, or was not validated."""
+    logs = [found for found in trainer.callbacks if isinstance(found, EpochLog)]  # type: ignore[attr-defined]
+    return best_row(logs[0].rows, monitored(trainer)) if logs else None
 
 
 def _writes_table(logger: Logger, folder: Path) -> bool:

@@ -1,8 +1,8 @@
 """Pictures of training and validation images, mistakes and the confusion matrix in TensorBoard."""
 
+import os
 import time
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -167,7 +167,7 @@ class Pictures(Callback):
 
 
 def prediction_tiles(
-    loader: BatchLoader, predictions: Predictions, class_names: Sequence[str], paths: Sequence[Path] | None = None
+    loader: BatchLoader, predictions: Predictions, class_names: Sequence[str], paths: Sequence[str] | None = None
 ) -> list[Tile]:
     """Make tiles of images with their predicted class and its probability; mistakes are red, with the true class below.
 
@@ -177,18 +177,27 @@ def prediction_tiles(
         class_names: a name for each label.
         paths: the files of the whole split, whose names are shown; None shows none.
     """
-    if not len(predictions.index):
-        return []
+    return (
+        tiles_of(loader.take(predictions.index).image, predictions, class_names, paths)
+        if len(predictions.index)
+        else []
+    )
+
+
+def tiles_of(
+    images: Iterable[Tensor], predictions: Predictions, class_names: Sequence[str], paths: Sequence[str] | None
+) -> list[Tile]:
+    """Make tiles as :func:`prediction_tiles` does, from the images themselves, (3, H, W) uint8 each."""
     class_names = shown_names(class_names)
     tiles = []
     for image, index, label, predicted, probability in zip(
-        loader.take(predictions.index).image, *(column.tolist() for column in predictions), strict=True
+        images, *(column.tolist() for column in predictions[:4]), strict=True
     ):
         lines = [f"{class_names[predicted]} {probability:.0%}"]
         if predicted != label:
             lines.append(f"true: {class_names[label]}")
         if paths is not None:
-            lines.append(paths[index].name)
+            lines.append(os.path.basename(paths[index]))
         tiles.append(Tile(image, lines, RED if predicted != label else GREEN))
     return tiles
 

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from typing_extensions import override
 
+from lit_vision.callbacks.epoch_log import best_epoch
 from lit_vision.models.modules import in_eval_mode
 from lit_vision.plots import CHARTS
 from lit_vision.utils.log import log_info
@@ -20,14 +21,16 @@ if TYPE_CHECKING:  # importing TensorBoard takes most of a second, which the fir
     from tensorboard.compat.proto.summary_pb2 import Summary
     from torch.utils.tensorboard import SummaryWriter
 
-_METRICS = ("val/acc", "val/loss", "train/acc", "train/loss")
+_METRICS = {"best/acc": "val/acc", "best/loss": "val/loss", "best/epoch": "epoch"}
+"""Tags of HParams, each with what it is in a row of the epoch log: the figures of best.ckpt."""
 
 
 class TensorBoardSummary(Callback):
     """Writes charts, config and options of a run at its start, and the network's graph after the first epoch.
 
     Custom Scalars has train and validation in one chart for loss and one for accuracy. HParams has a row for each run,
-    with its options and the newest value of each metric. The graph needs the model's ``example_input_array``.
+    with its options and the figures of its best epoch, which the summary of fit shows. The graph needs the model's
+    ``example_input_array``.
 
     Args:
         config: the run's config as YAML.
@@ -41,6 +44,7 @@ class TensorBoardSummary(Callback):
             for name, value in options.items()
         }
         self._graph_shown = False
+        self._best: Mapping[str, float] | None = None
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -70,8 +74,24 @@ class TensorBoardSummary(Callback):
                 _add_graph(writer, pl_module, image)
 
     @override
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._show_best(trainer)
+
+    def _show_best(self, trainer: Trainer) -> None:
+        """Write the figures of the best epoch, if it is another than before."""
+        best = best_epoch(trainer)
+        if best is None or best == self._best:
+            return
+        self._best = best
+        for writer in writers(trainer):
+            for tag, name in _METRICS.items():
+                if name in best:
+                    writer.add_scalar(tag, best[name], trainer.global_step)
+
+    @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Mark the run as complete in HParams."""
+        self._show_best(trainer)
         for writer in writers(trainer):
             from torch.utils.tensorboard.summary import hparams
 

@@ -23,12 +23,16 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "check": Command("check", "Look for broken files, copies and wrong labels in a data set."),
     "fit": Command("fit", "Train a network, or resume a run.", outlives_readers=True),
-    "validate": Command("evaluate", "Measure a trained network on the validation images."),
+    "validate": Command("evaluate", "Measure a trained network on the validation images, and write a report.", True),
     "test": Command("evaluate", "Measure a trained network on the test images, and write a report.", True),
+    "folds": Command("folds", "Train a network for each of k folds, and predict every training image.", True),
     "predict": Command("predict", "Classify images with a trained network."),
     "export": Command("export", "Write a trained network as a state_dict, as ONNX or for torch.export."),
     "show": Command("show", "Show what a checkpoint holds, and what made it."),
+    "runs": Command("runs", "List runs with their figures."),
+    "compare": Command("compare", "Say whether two runs differ on the same images."),
     "cache": Command("cache", "List or clear what was decoded and computed once, for later runs."),
     "lr-find": Command("lr_find", "Search for a good learning rate.", True),
 }

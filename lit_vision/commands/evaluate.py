@@ -8,13 +8,16 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 from typing_extensions import override
 
-from lit_vision.callbacks import RunFolder, TestReport
+from lit_vision.callbacks import RunFolder, TestReport, ValidationReport
+from lit_vision.callbacks.report import EvaluationReport
 from lit_vision.commands import COMMANDS
 from lit_vision.errors import UserError
+from lit_vision.models.calibration import check_accept, needed_calibration, read_calibration
 from lit_vision.models.weights_file import is_checkpoint
+from lit_vision.parsing.arguments import ACCEPT
 from lit_vision.parsing.help import wants_help
 from lit_vision.parsing.vision_cli import VisionCLI
-from lit_vision.runs import REPORT, run_of
+from lit_vision.runs import REPORT, REPORT_VAL, run_of
 from lit_vision.trainer.errors import explain_full_disks
 from lit_vision.trainer.factory import as_list, make_evaluation_trainer
 from lit_vision.trainer.loggers import RunLogger, continue_tables, continue_versions
@@ -23,9 +26,15 @@ from lit_vision.utils.log import log_info
 
 
 class EvaluationCLI(VisionCLI):
-    """The run of ``lit-vision validate``, which takes a trained network from a checkpoint or from a file of weights."""
+    """The run of ``lit-vision validate``, which takes a trained network from a checkpoint or from a file of weights.
+
+    It writes a report beside that file.
+    """
 
     command = "validate"
+    report_class: type[EvaluationReport] = ValidationReport
+    report_folder = REPORT_VAL
+    accept: float | None = None
     weights: str | None = None
     """The file of weights to evaluate if there is no checkpoint."""
 
@@ -61,6 +70,12 @@ class EvaluationCLI(VisionCLI):
     def make_trainer(self, options: dict[str, Any]) -> Trainer:
         if options["logger"] in (None, True):
             options["logger"] = False  # fit has logged the same figures
+        if not options["fast_dev_run"]:
+            found = self.checkpoint or Path(self.weights or "")
+            ensure_writable(found.parent, "--ckpt_path FILE (copy the checkpoint there first)")
+            command = f"lit-vision {self.command} {shlex.join(self.words)}"
+            report = self.report_class(found.parent / self.report_folder, found, command, self.accept)
+            options["callbacks"] = [*as_list(options["callbacks"]), report]
         return make_evaluation_trainer(**options)
 
     @property
@@ -75,10 +90,22 @@ class TestCLI(EvaluationCLI):
     __test__ = False  # for pytest: this is not a test case
 
     command = "test"
+    report_class = TestReport
+    report_folder = REPORT
+
+    @override
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_default_arguments_to_parser(parser)
+        parser.add_argument("--accept", type=float | None, default=None, help=ACCEPT)
 
     @override
     def before_instantiate_classes(self) -> None:
         super().before_instantiate_classes()
+        self.accept = self.config.accept
+        if self.accept is not None:
+            check_accept(self.accept)
+            found = read_calibration(self.trained or {})
+            needed_calibration(found, self.checkpoint or self.weights).threshold(self.accept)
         self.tested_run = run_of(self.checkpoint) if self.checkpoint else None
         if self.tested_run is not None:
             continue_versions(self.config.trainer.logger, self.tested_run)
@@ -87,23 +114,19 @@ class TestCLI(EvaluationCLI):
     def make_trainer(self, options: dict[str, Any]) -> Trainer:
         if self.tested_run is not None and options["logger"] in (None, True):
             options["logger"] = RunLogger(RunFolder(self.tested_run.parent, self.tested_run))
-        if not options["fast_dev_run"]:
-            tested = self.checkpoint or Path(self.weights or "")
-            ensure_writable(tested.parent, "--ckpt_path FILE (copy the checkpoint there first)")
-            report = TestReport(tested.parent / REPORT, tested, f"lit-vision test {shlex.join(self.words)}")
-            options["callbacks"] = [*as_list(options["callbacks"]), report]
         return super().make_trainer(options)
 
 
 def validate(words: list[str]) -> None:
-    """Measure a trained network on the validation images.
+    """Measure a trained network on the validation images, and write a report.
 
     Args:
         words: the command line after ``validate``.
     """
     if not wants_help("validate", COMMANDS["validate"].summary, words):
         run = EvaluationCLI(words)
-        run.trainer.validate(run.model, run.datamodule, **run.evaluation_options)
+        with explain_full_disks(Path(), "try again"):
+            run.trainer.validate(run.model, run.datamodule, **run.evaluation_options)
 
 
 def test(words: list[str]) -> None:

@@ -11,9 +11,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from typing_extensions import override
 
 from lit_vision.callbacks import BestAndLast, ConfigFile, TensorBoardSummary
+from lit_vision.callbacks.epoch_log import best_epoch
 from lit_vision.callbacks.run_folder import run_folder
 from lit_vision.commands import COMMANDS
+from lit_vision.data.loader import BatchLoader
+from lit_vision.data.splits import origin_of
 from lit_vision.errors import TrainingInterrupted, UserError
+from lit_vision.insight.intervals import with_interval
 from lit_vision.parsing.help import wants_help
 from lit_vision.parsing.vision_cli import VisionCLI
 from lit_vision.runs import CHECKPOINTS, LAST, PREVIOUS, run_of
@@ -90,9 +94,12 @@ def fit(words: list[str]) -> None:
     Args:
         words: the command line after ``fit``.
     """
-    if wants_help("fit", COMMANDS["fit"].summary, words):
-        return
-    run = FitCLI(words)
+    if not wants_help("fit", COMMANDS["fit"].summary, words):
+        train(FitCLI(words))
+
+
+def train(run: FitCLI) -> None:
+    """Train the network of a run, then print the result and the commands to run next."""
     trainer, start = run.trainer, time.perf_counter()
     check_run(trainer, run.model, run.trained, run.checkpoint)
     if trainer.is_global_zero and isinstance(trainer.logger, RunLogger):
@@ -116,7 +123,16 @@ def fit(words: list[str]) -> None:
         kill_other_processes(trainer)
         raise
     if trainer.is_global_zero:
-        _print_summary(trainer, time.perf_counter() - start)
+        _print_summary(run, time.perf_counter() - start)
+
+
+def _best_accuracy(trainer: Trainer) -> str | None:
+    """The accuracy of the best epoch with its interval; None if it is not known for all validation images."""
+    row, loader = best_epoch(trainer), trainer.val_dataloaders
+    if row is None or "val/acc" not in row or not isinstance(loader, BatchLoader):
+        return None
+    whole = sum(trainer.num_val_batches) >= len(loader)
+    return f"val/acc {with_interval(row['val/acc'], len(loader.labels))}" if whole else None
 
 
 @contextmanager
@@ -138,7 +154,8 @@ def _has_begun(trainer: Trainer) -> Callable[[], bool]:
     return lambda: config is None or config.written
 
 
-def _print_summary(trainer: Trainer, seconds: float) -> None:
+def _print_summary(run: FitCLI, seconds: float) -> None:
+    trainer, data = run.trainer, run.datamodule
     if reason := reason_of_end(trainer):
         print(f"\nended {reason}")
     checkpoint = next((found for found in trainer.checkpoint_callbacks if isinstance(found, BestAndLast)), None)
@@ -147,8 +164,13 @@ def _print_summary(trainer: Trainer, seconds: float) -> None:
     path = checkpoint.best_model_path or checkpoint.last_model_path
     score = checkpoint.best_model_score
     print(f"\nbest   {'not validated' if score is None else f'{checkpoint.monitor} {score:.4f}'}: {path}")
+    if score is not None and (accuracy := _best_accuracy(trainer)):
+        print(f"       {accuracy}")
+    tests = data.evaluation_split("test")
+    if checkpoint.best_model_path and tests is not None and tests == origin_of(data, "val", data.hold_out):
+        print("       test uses the same images, which chose this epoch: expect a little less on others")
     print(f"time   {seconds:.1f} s")
-    print(f"next   lit-vision test --ckpt_path {shlex.quote(path)}")
+    print(f"next   lit-vision {'validate' if tests is None else 'test'} --ckpt_path {shlex.quote(path)}")
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             print(f"       tensorboard --logdir {shlex.quote(str(logger.save_dir))}")

@@ -1,26 +1,40 @@
 import argparse
 import csv
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from PIL import Image
 from tqdm import tqdm
 
+from lit_vision.data.batch import evenly_spaced
 from lit_vision.data.listing import LeftOut, list_folder, summarize
+from lit_vision.data.transforms import to_float
 from lit_vision.errors import UserError
+from lit_vision.models import Classifier
+from lit_vision.models.calibration import Calibration, check_accept, needed_calibration
+from lit_vision.models.heatmap import heatmaps, overlay
 from lit_vision.models.predictor import Prediction, predictions
-from lit_vision.parsing.arguments import simple_parser, true_or_false
+from lit_vision.parsing.arguments import ACCEPT, simple_parser, true_or_false
 from lit_vision.parsing.trained import load_trained
-from lit_vision.plots import Tile, as_png, plot_grid
+from lit_vision.plots import BLACK, RED, Tile, as_png, plot_grid
 from lit_vision.utils.bars import progress_bar
-from lit_vision.utils.files import atomic_write, check_output, write_whole
+from lit_vision.utils.files import atomic_write, check_output, ensure_writable, write_whole
 from lit_vision.utils.fonts import shown_names
 from lit_vision.utils.log import log_info
 from lit_vision.utils.text import as_cell, printable
 
-_GRID = 64  # images
+_GRID = 64  # images, evenly spaced: folders are often sorted by class
+_SIDE = 192  # pixels of a picture in the grid
+_ACCEPT = 0.95
+_HEATMAP = (
+    "Folder to write a picture of each image to, with what speaks for the best guess laid over it (LayerCAM), under "
+    "the names of the images."
+)
 
 
 def predict_parser() -> argparse.ArgumentParser:
@@ -38,9 +52,11 @@ def predict_parser() -> argparse.ArgumentParser:
         "--output",
         metavar="FILE",
         help="CSV file to write. Its columns are path, label, probability, probability_CLASS for each class, and "
-        "error, the reason why an image could not be read. Default: print the guesses for each image instead.",
+        "error, the reason why an image could not be read; with --unsure true also unsure. Default: print the guesses "
+        "for each image instead.",
     )
-    add("--grid", metavar="FILE", help="PNG file to write, with the first 64 images and the best guess for each.")
+    add("--heatmap", metavar="FOLDER", help=_HEATMAP)
+    add("--grid", metavar="FILE", help="PNG file to write, with 64 of the images and the best guess for each.")
     add("--top", type=int, default=3, metavar="N", help="Number of guesses to print for each image. Default: 3.")
     add("--device", help="Device to compute on, such as cpu or cuda:1. Default: the accelerator, otherwise cpu.")
     add(
@@ -50,6 +66,14 @@ def predict_parser() -> argparse.ArgumentParser:
         metavar="{true,false}",
         help="Average over six views of each image (test-time augmentation). Default: the network's own setting.",
     )
+    add(
+        "--unsure",
+        type=true_or_false,
+        default=False,
+        metavar="{true,false}",
+        help="Say which images the network is unsure of, and why: a column more, unsure, empty for the others.",
+    )
+    add("--accept", type=float, default=_ACCEPT, help=f"{ACCEPT} With --unsure true. Default: {_ACCEPT}.")
     return parser
 
 
@@ -69,47 +93,96 @@ def predict(words: list[str]) -> int:
     if options.top < 1:
         raise UserError(f"top {options.top} is too small: set --top to 1 or more")
     model, checkpoint = load_trained(options.ckpt_path, options.name, options.model)
+    check_accept(options.accept)
+    doubts = _Doubts(needed_calibration(model.calibration, checkpoint), options.accept) if options.unsure else None
     paths = _find_images([Path(image) for image in options.images])
     for option, file, suffix in (("--output", options.output, None), ("--grid", options.grid, ".png")):
         if file is not None:
             check_output(Path(file), option, suffix)
             if any(Path(file).exists() and path.samefile(file) for path in paths):
                 raise UserError(f"{file} is one of the images: set {option} to another file")
-    found = progress_bar(None, len(paths), predictions(model, paths, options.device, options.tta))
-    unreadable = _report(found, model.class_names, len(paths), options)
+    if options.heatmap is not None:
+        ensure_writable(Path(options.heatmap), "--heatmap")
+    found = progress_bar(None, len(paths), predictions(model, paths, options.device, options.tta, options.unsure))
+    if options.heatmap is not None:
+        found = _with_heatmaps(found, model, Path(options.heatmap), os.path.commonpath([path.parent for path in paths]))
+    unreadable = _report(found, model.class_names, len(paths), options, doubts)
     log_info(f"checkpoint {checkpoint}")
     return 1 if unreadable else 0
 
 
-def _report(found: Iterable[Prediction], class_names: Sequence[str], count: int, options: argparse.Namespace) -> int:
+class _Doubts:
+    """Says which images a network is unsure of."""
+
+    def __init__(self, calibration: Calibration, accept: float) -> None:
+        self._calibration = calibration
+        self._threshold = calibration.threshold(accept)
+
+    def about(self, prediction: Prediction) -> str:
+        """Why the network is unsure of an image; empty if it is not."""
+        return self._calibration.why_unsure(max(prediction.probabilities), prediction.distance, self._threshold)
+
+
+def _with_heatmaps(found: Iterable[Prediction], model: Classifier, folder: Path, above: str) -> Iterator[Prediction]:
+    """Write a heatmap of each image to a folder, under its path below the folder ``above``."""
+    mean, std = (torch.tensor(scale)[:, None, None] for scale in (model.input_spec.mean, model.input_spec.std))
+    for prediction in found:
+        if prediction.image is not None:
+            image = ((to_float(prediction.image) - mean) / std)[None]
+            best = torch.tensor(prediction.probabilities).argmax()[None]
+            picture = overlay(prediction.image, heatmaps(model, image, best)[0])
+            path = folder / f"{os.path.relpath(prediction.path, above)}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, as_png(Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())))
+        yield prediction
+    log_info(f"heatmaps {folder}")
+
+
+def _report(
+    found: Iterable[Prediction],
+    class_names: Sequence[str],
+    count: int,
+    options: argparse.Namespace,
+    doubts: _Doubts | None,
+) -> int:
     """Print and write predictions as they come, and return the number of unreadable images."""
     tiles: list[Tile] = []
     shown = dict(zip(class_names, shown_names(class_names) if options.grid else class_names, strict=True))
     unreadable = 0
-    with _table(options.output, class_names) as table:
-        for path, image, probabilities, error in found:
+    in_grid = set(evenly_spaced(count, _GRID).tolist()) if options.grid is not None else set()
+    with _table(options.output, class_names, options.unsure) as table:
+        for number, prediction in enumerate(found):
+            path, image, probabilities, error, _ = prediction
+            unsure = doubts.about(prediction) if doubts is not None and image is not None else ""
+            more = [unsure] if options.unsure else []
             if image is None:
                 unreadable += 1
                 tqdm.write(f"warning: {error}", file=sys.stderr)
                 if table is not None:
-                    table.writerow([as_cell(str(path)), *[""] * (2 + len(class_names)), as_cell(error)])
+                    table.writerow([as_cell(str(path)), *[""] * (2 + len(class_names)), as_cell(error), *more])
                 continue
             guesses = sorted(zip(probabilities, class_names, strict=True), key=lambda guess: -guess[0])
             probability, label = guesses[0]
             if table is not None:
-                table.writerow([as_cell(str(path)), as_cell(label), probability, *probabilities, ""])
+                table.writerow([as_cell(str(path)), as_cell(label), probability, *probabilities, "", *more])
             if count == 1 or options.output is None:
                 guessed = [f"{label} {probability:.1%}" for probability, label in guesses[: options.top]]
+                guessed += [f"unsure: {unsure}"] if unsure else []
                 tqdm.write(
                     "\n".join(guessed) if count == 1 else f"{printable(str(path))}  {', '.join(guessed)}",
                     file=sys.stdout,
                 )
-            if options.grid is not None and len(tiles) < _GRID:
-                tiles.append(Tile(image, [f"{shown[label]} {probability:.0%}"]))
+            if number in in_grid:
+                lines = [
+                    f"{shown[label]} {probability:.0%}",
+                    *(f"unsure: {reason}" for reason in unsure.split("; ") if reason),
+                    printable(path.name),
+                ]
+                tiles.append(Tile(image, lines, RED if unsure else BLACK))
     if options.output is not None:
         print(f"{options.output}: {count:,} images")
     if options.grid is not None and tiles:
-        write_whole(Path(options.grid), as_png(plot_grid(tiles)))
+        write_whole(Path(options.grid), as_png(plot_grid(tiles, side=_SIDE)))
         print(f"{options.grid}: {len(tiles)} images")
     return unreadable
 
@@ -139,8 +212,8 @@ def _find_images(images: Sequence[Path]) -> list[Path]:
 
 
 @contextmanager
-def _table(path: str | None, class_names: Sequence[str]) -> Iterator[Any]:
-    """Yield a CSV writer, or None without a path."""
+def _table(path: str | None, class_names: Sequence[str], unsure: bool) -> Iterator[Any]:
+    """Yield a CSV writer, or None without a path; with a column more for what the network is unsure of."""
     if path is None:
         yield None
         return
@@ -151,5 +224,6 @@ def _table(path: str | None, class_names: Sequence[str]) -> Iterator[Any]:
     ):
         writer = csv.writer(file)
         # with the prefix, no class can have the name of another column
-        writer.writerow(["path", "label", "probability", *(f"probability_{name}" for name in class_names), "error"])
+        columns = ["path", "label", "probability", *(f"probability_{name}" for name in class_names), "error"]
+        writer.writerow([*columns, "unsure"] if unsure else columns)
         yield writer

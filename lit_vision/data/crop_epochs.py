@@ -26,6 +26,16 @@ class CropEpochs(LightningDataModule):
     def image_size(self) -> int:
         """Side in pixels of whole images."""
 
+    def set_crops(self, crop_epochs: int, crop_size: int | None) -> None:
+        """Set the attributes.
+
+        Raises:
+            UserError: the crops have no size.
+        """
+        if crop_epochs and crop_size is None:
+            raise UserError("crop_epochs needs a size for its crops: set --data.crop_size")
+        self.crop_epochs, self.crop_size = crop_epochs, crop_size
+
     def crop_at(self, epoch: int | None) -> int | None:
         """Side of the crops in an epoch, counted from 0, in pixels; None for whole images."""
         return self.crop_size if epoch is not None and epoch < self.crop_epochs else None

@@ -13,11 +13,13 @@ from lit_vision.data.batch import AnyBatch, Batch, DrawnBatch, FeatureBatch, Lab
 from lit_vision.data.crop_epochs import CropEpochs
 from lit_vision.data.decoding import Decoding, Resize, resize_for
 from lit_vision.data.disk_cache import DiskCache, cache_folder
+from lit_vision.data.exclude import Exclude
 from lit_vision.data.fingerprint import TrainingFingerprints
+from lit_vision.data.image_names import image_names
 from lit_vision.data.kept_images import Keeping, KeptImages
 from lit_vision.data.loader import BatchLoader, evaluation_batch_size
-from lit_vision.data.preprocessing import Preprocessing
-from lit_vision.data.splits import HoldOut, ImageSource, check_labels, describe, keep, load_splits
+from lit_vision.data.preprocessing import Preprocessing, checked_resize
+from lit_vision.data.splits import HoldOut, ImageSource, check_labels, describe, keep, load_splits, origin_of
 from lit_vision.data.transforms import per_channel
 from lit_vision.errors import UserError, check_at_least
 from lit_vision.utils.lightning_compat import global_seed
@@ -38,7 +40,9 @@ class ImageDataModule(CropEpochs, ImageSource):
             then resumes with any number of processes.
         val_size: Number of training images held out for validation, or their fraction if below 1, in proportion to the
             classes; 0 validates on the data set's own second split. A checkpoint remembers which images these are.
+        val_fold: Hold out one of several folds in place of val_size, such as 2/5, the second of five.
         val_seed: Seed of the choice of held-out images, which does not depend on seed_everything.
+        exclude: CSV file with the images that are left out, such as one that ``lit-vision check`` wrote.
         augment: Augmentations of the training images, drawn anew for each image and epoch: flip, alternating_flip,
             translate, jitter, rotate, random_resized_crop, trivial_augment, random_erasing, mixup, cutmix. They are
             applied in the given order, but mixup and cutmix at last, of which each image draws one if both are given.
@@ -73,7 +77,9 @@ class ImageDataModule(CropEpochs, ImageSource):
         batch_size: int = 32,
         global_batch_size: int | None = None,
         val_size: int | float = 0,
+        val_fold: str | None = None,
         val_seed: int = 0,
+        exclude: str | Path | None = None,
         augment: Augmentation | Sequence[Augmentation] = (),
         balance: bool = False,
         crop_epochs: int = 0,
@@ -97,21 +103,15 @@ class ImageDataModule(CropEpochs, ImageSource):
             raise UserError("input is for the command line: in Python, pass **pretrained_input(arch)._asdict()")
         self.mean, self.std = per_channel(mean), per_channel(std)
         check_at_least(1e-6, "data", std=min(self.std))
-        if crop_epochs and crop_size is None:
-            raise UserError("crop_epochs needs a size for its crops: set --data.crop_size")
         self.decoding: Decoding = decoding or "reduced"
-        self.resize: Resize = "stretch" if resize is None else resize
-        if self.resize != "stretch" and image_size is None:
-            raise UserError(f"resize {resize} needs a size: set --data.image_size")
-        if isinstance(resize, int) and resize < (image_size or 0):
-            raise UserError(f"resize {resize} is smaller than the images ({image_size}): raise --data.resize")
+        self.resize = checked_resize(resize, image_size)
         self.root = Path(root or os.environ.get("LIT_VISION_DATA") or "data").expanduser()
         self.batch_size, self.global_batch_size = batch_size, global_batch_size
-        self.hold_out = HoldOut(val_size, val_seed)
+        self.hold_out, self.exclude = HoldOut(val_size, val_seed, val_fold), Exclude(exclude)
         self.augment = (augment,) if isinstance(augment, str | dict) else tuple(augment)
         self._preprocessing = Preprocessing(self.augment, self.mean, self.std)
         self.balance = balance
-        self.crop_epochs, self.crop_size = crop_epochs, crop_size
+        self.set_crops(crop_epochs, crop_size)
         self.num_workers = (os.cpu_count() or 1) if num_workers is None else num_workers
         self.memory_budget = memory_budget
         self.disk_cache = DiskCache(cache_folder(cache))
@@ -143,6 +143,10 @@ class ImageDataModule(CropEpochs, ImageSource):
             return "augmentation changes the images"
         return "the first epochs see parts of the images" if self.crop_epochs else None
 
+    def names(self, split: str) -> list[str]:
+        """A name for each image of a split that is loaded, see :func:`lit_vision.data.image_names.image_names`."""
+        return image_names(self._splits[split], self.root, origin_of(self, split, self.hold_out))
+
     # Hooks of Lightning
 
     @override
@@ -153,14 +157,16 @@ class ImageDataModule(CropEpochs, ImageSource):
         wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
         if all(split in self._splits for split in wanted):
             return
-        found = load_splits(self, stage, self.hold_out, self.trainer is None or self.trainer.limit_val_batches != 0)
+        validates = self.trainer is None or self.trainer.limit_val_batches != 0
+        found = load_splits(self, stage, self.hold_out, validates)
         missing = {split: images for split, images in found.items() if split not in self._splits}
         log_info(describe(missing, self))
         if "train" in missing:
             check_labels(missing["train"].labels, self.class_names, self.balance, list(self._preprocessing.mixing))
         self._splits |= {split: self._keep(images, split) for split, images in missing.items()}
         for split, images in missing.items():
-            self.fingerprints.take(split, self._splits[split], f"{self.resize} {self._kept_side(images, split)}")
+            side = self._preprocessing.kept_side(self.image_size, images.images, split)
+            self.fingerprints.take(split, self._splits[split], f"{self.resize} {side}", validates)
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -181,13 +187,8 @@ class ImageDataModule(CropEpochs, ImageSource):
     def _keep(self, images: LabelledImages, split: str) -> LabelledImages:
         processes = self.trainer.num_devices if self.trainer else 1
         self._keeping = self._keeping or Keeping(self.disk_cache, self.memory_budget, self.num_workers, processes)
-        side = self._kept_side(images, split)
+        side = self._preprocessing.kept_side(self.image_size, images.images, split)
         return keep(images, split, side, resize_for(side, self.resize, self.image_size), str(self.root), self._keeping)
-
-    def _kept_side(self, images: LabelledImages, split: str) -> int:
-        side = self._preprocessing.kept_side(self.image_size) if split == "train" else 0
-        native = images.images.shape[-1] if isinstance(images.images, Tensor) else side
-        return max(self.image_size, min(side, native))  # to enlarge what is in memory would add nothing
 
     def _loader(self, split: str, batch_size: int, seed: int | None = None) -> BatchLoader:
         images, labels, _ = self._splits[split]

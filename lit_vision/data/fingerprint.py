@@ -93,12 +93,19 @@ class TrainingFingerprints:
     def __init__(self) -> None:
         self._now: Fingerprint | None = None
         self._saved: Fingerprint | None = None
+        self._validated: Fingerprint | None = None  # the images of val, now or in the checkpoint
+        self._validates = True
+        self._prints: dict[str, Fingerprint] = {}
         self._seen: list[Seen] = []  # in this run, and in those before it
         self._measured: dict[str, tuple[str, Tensor]] = {}  # how other splits are decoded, and their checksums
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the fingerprint, None before the training images are loaded, and samples of what was trained on."""
-        return {"fingerprint": self._now, "seen": [[*seen] for seen in self._seen]}
+        """Return fingerprints of train and val, None before they are loaded, and samples of what was trained on."""
+        seen = [[*seen] for seen in self._seen]
+        validated = self._validated
+        if self._now and self._validates:
+            validated = self._prints.get("val", validated)
+        return {"fingerprint": self._now, "validated": validated, "seen": seen}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Compare with a checkpoint, which may have less if it is from an earlier version.
@@ -106,9 +113,10 @@ class TrainingFingerprints:
         Raises:
             TypeError: it has something else, as in a file that was not written here.
         """
-        saved = state.get("fingerprint")
-        if saved is not None and not {"images", "names", "labels", "content", "decoded_as"} <= saved.keys():
-            raise TypeError("not a fingerprint")
+        saved, self._validated = state.get("fingerprint"), state.get("validated")
+        for found in (saved, self._validated):
+            if found is not None and not {"images", "names", "labels", "content", "decoded_as"} <= found.keys():
+                raise TypeError("not a fingerprint")
         if saved != self._saved:
             self._saved = saved
             self._compare()
@@ -117,17 +125,20 @@ class TrainingFingerprints:
                 raise TypeError("not checksums")
             self._add(seen)
 
-    def take(self, split: str, images: LabelledImages, decoded_as: str) -> None:
+    def take(self, split: str, images: LabelledImages, decoded_as: str, validates: bool = True) -> None:
         """Take the fingerprint of the training images, or compare another split with them.
 
         Args:
             split: name of the split.
             images: its images.
             decoded_as: see :func:`fingerprint`.
+            validates: whether a fit validates on val.
         """
         checksums = checksums_of(images)
+        self._validates = validates
+        self._prints[split] = fingerprint(images, decoded_as, checksums)
         if split == "train":
-            self._now = fingerprint(images, decoded_as, checksums)
+            self._now = self._prints[split]
             self._compare()
             if checksums is not None:
                 distinct = checksums.unique()
@@ -136,6 +147,11 @@ class TrainingFingerprints:
             self._measured[split] = decoded_as, checksums
             for seen in self._seen:
                 self._tell(seen, split)
+
+    def were_validated_on(self, split: str) -> bool | None:
+        """Whether the run of the checkpoint validated on the images of a split; None if that is not known."""
+        before, now = self.state_dict()["validated"], self._prints.get(split)
+        return None if before is None or now is None else difference(before, now) is None
 
     def _add(self, seen: Seen) -> None:
         if seen not in self._seen:

@@ -12,6 +12,7 @@ from lit_vision.errors import UserError, check_at_least
 from lit_vision.utils.log import log_info
 
 _NONE = -1  # below every hash
+_STATE = ("val_size", "val_seed", "val_fold", "above", "thresholds")
 
 
 class HoldOut:
@@ -21,28 +22,39 @@ class HoldOut:
     are held out. So the side that an image is on depends on nothing else once the thresholds are chosen, and these are
     kept in checkpoints: with a run, no image changes sides, whatever images are added or removed.
 
+    A fold holds out the images between two thresholds of its class. The folds of a set have each image once.
+
     Args:
         size: number of images to hold out, or their fraction of all if below 1; 0 holds out none.
         seed: seed of the hash.
+        fold: which part is held out, such as 2/5 for the second of five; None to go by ``size``.
 
     Raises:
-        UserError: the size is neither a number of images nor a fraction.
+        UserError: the size is neither a number of images nor a fraction, or the fold is not one.
     """
 
-    def __init__(self, size: float, seed: int) -> None:
+    def __init__(self, size: float, seed: int, fold: str | None = None) -> None:
         check_at_least(0, "data", val_size=size)
         is_count = float(size).is_integer() and not (isinstance(size, float) and size == 1)  # 1.0 may mean one or all
         if size >= 1 and not is_count:
             raise UserError(
                 f"val_size {size} is neither a number of images nor a fraction below 1: change --data.val_size"
             )
-        self.size = int(size) if size >= 1 else size
+        self.fold = None if fold is None else _read_fold(fold)
+        self.size = 1 / self.fold[1] if self.fold else int(size) if size >= 1 else size
         self.seed = seed
         self._chosen: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the choice, in plain values; without thresholds if nothing is held out."""
-        return self._chosen or {"val_size": self.size, "val_seed": self.seed, "thresholds": {}}
+        fold = [*self.fold] if self.fold else []
+        return self._chosen or {
+            "val_size": self.size,
+            "val_seed": self.seed,
+            "val_fold": fold,
+            "above": {},
+            "thresholds": {},
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Keep to a choice that was made earlier.
@@ -50,9 +62,12 @@ class HoldOut:
         Raises:
             TypeError: it is none, as in a file that was not written here.
         """
-        chosen = {name: state[name] for name in ("val_size", "val_seed", "thresholds")}
-        size, seed, thresholds = chosen.values()
-        numbers = [size, seed, *thresholds.values()] if isinstance(thresholds, dict) else [None]
+        chosen = {"val_fold": [], "above": {}, **{name: state[name] for name in _STATE if name in state}}
+        size, seed, thresholds = (chosen[name] for name in ("val_size", "val_seed", "thresholds"))
+        known = isinstance(thresholds, dict) and isinstance(chosen["above"], dict)
+        numbers = (
+            [size, seed, *chosen["val_fold"], *thresholds.values(), *chosen["above"].values()] if known else [None]
+        )
         if not all(isinstance(number, int | float) for number in numbers):
             raise TypeError("not a choice of held-out images")
         self._chosen = chosen
@@ -66,13 +81,14 @@ class HoldOut:
         Raises:
             UserError: the options ask for another choice, so that images would change sides.
         """
-        meant = (self.size, self.seed)
-        made = (self.state_dict()["val_size"], self.state_dict()["val_seed"])
-        if meant != made and (self.size or (training and made[0])):
+        made = self.state_dict()
+        meant = {"val_size": self.size, "val_seed": self.seed, "val_fold": [*self.fold] if self.fold else []}
+        changed = [name for name, value in meant.items() if value != made[name]]
+        if changed and (self.size or (training and made["val_size"])):
+            asked, had = (" with ".join(f"{name} {_shown(values[name])}" for name in meant) for values in (meant, made))
             raise UserError(
-                f"val_size {self.size} with val_seed {self.seed} would move images between training and validation, "
-                f"since the checkpoint has {made[0]} with {made[1]}: leave --data.val_size and --data.val_seed as they "
-                "were"
+                f"{asked} would move images between training and validation, since the checkpoint has {had}: leave "
+                f"{' and '.join(f'--data.{name}' for name in changed)} as they were"
             )
 
     def divide(self, images: LabelledImages, class_names: Sequence[str]) -> dict[str, LabelledImages]:
@@ -85,7 +101,8 @@ class HoldOut:
             UserError: no images would be left for training or validation.
         """
         if self._chosen is None:
-            self._chosen = {**self.state_dict(), "thresholds": self._choose(images, class_names)}
+            above, thresholds = self._choose(images, class_names)
+            self._chosen = {**self.state_dict(), "above": above, "thresholds": thresholds}
         held_out = self.holds_out(images, class_names)
         parts = {"train": ~held_out, "val": held_out}
         for split, part in parts.items():
@@ -95,17 +112,32 @@ class HoldOut:
 
     def holds_out(self, images: LabelledImages, class_names: Sequence[str]) -> Tensor:
         """Tell which images are held out by the choice that was made, (N,) bool."""
-        chosen = self.state_dict()["thresholds"]
-        thresholds = torch.tensor([chosen.get(name, _NONE) for name in class_names])
-        return self._hashes(images) <= thresholds[images.labels]
+        hashes, chosen = self._hashes(images), self.state_dict()
+        above, thresholds = (
+            torch.tensor([chosen[side].get(name, _NONE) for name in class_names])[images.labels]
+            for side in ("above", "thresholds")
+        )
+        return (above < hashes) & (hashes <= thresholds)
 
     def _hashes(self, images: LabelledImages) -> Tensor:
         return random_bits(images.ids, self.seed, "val") & (2**63 - 1)
 
-    def _choose(self, images: LabelledImages, class_names: Sequence[str]) -> dict[str, int]:
+    def _choose(self, images: LabelledImages, class_names: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
+        """The thresholds of each class below and above what is held out."""
         hashes, labels = self._hashes(images), images.labels
         available = torch.bincount(labels, minlength=len(class_names)).tolist()
         total = len(labels)
+        ranked = [hashes[labels == label].sort().values.tolist() for label in range(len(class_names))]
+        if self.fold:
+            ends = _fold_ends(available, class_names, *self.fold)
+            low, high = (
+                {
+                    name: hashes_of[end[side] - 1] if end[side] else _NONE
+                    for name, hashes_of, end in zip(class_names, ranked, ends, strict=True)
+                }
+                for side in (0, 1)
+            )
+            return low, high
         size = max(1, round(self.size * total)) if self.size < 1 else int(self.size)
         if size >= total:
             raise UserError(f"val_size {self.size} is too large for {total} images: lower --data.val_size")
@@ -113,11 +145,43 @@ class HoldOut:
         rows = list(zip(class_names, available, counts, strict=True))
         _tell_missing("validation", [name for name, count, held_out in rows if count and not held_out])
         _tell_missing("training", [name for name, count, held_out in rows if count and held_out == count])
-        thresholds = {}
-        for label, (name, count) in enumerate(zip(class_names, counts, strict=True)):
-            ranked = hashes[labels == label].sort().values
-            thresholds[name] = int(ranked[count - 1]) if count else _NONE
-        return thresholds
+        thresholds = {
+            name: hashes_of[count - 1] if count else _NONE
+            for name, hashes_of, count in zip(class_names, ranked, counts, strict=True)
+        }
+        return {}, thresholds
+
+
+def _shown(value: object) -> object:
+    return "/".join(map(str, value)) or None if isinstance(value, list) else value
+
+
+def _read_fold(fold: str) -> tuple[int, int]:
+    number, slash, of = fold.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) >= 2):
+        raise UserError(f"val_fold {fold} is not a fold: set --data.val_fold to one such as 2/5, the second of five")
+    return int(number), int(of)
+
+
+def _fold_ends(available: Sequence[int], class_names: Sequence[str], fold: int, folds: int) -> list[tuple[int, int]]:
+    """The ranks of the images of each class between which a fold is.
+
+    The folds differ by one image of a class at most, and so do all classes together.
+
+    Raises:
+        UserError: a class has fewer images than there are folds.
+    """
+    for name, count in zip(class_names, available, strict=True):
+        if 0 < count < folds:
+            raise UserError(f"{name} has {count} training images, too few for {folds} folds: use fewer, or add images")
+    ends, next_fold = [], 0
+    for count in available:
+        # what is left over goes to one fold after the other, beginning where that of the class before ended
+        extra = [(part - next_fold) % folds < count % folds for part in range(folds)]
+        next_fold = (next_fold + count) % folds
+        low = sum(count // folds + more for more in extra[: fold - 1])
+        ends.append((low, low + count // folds + extra[fold - 1]))
+    return ends
 
 
 def proportional(size: int, available: Sequence[int]) -> list[int]:

@@ -7,8 +7,24 @@ from torch import Tensor
 
 from lit_vision.data.augment import Augmentation, augment, kept_scale, read_augment
 from lit_vision.data.batch import Batch, DrawnBatch, MixedBatch
+from lit_vision.data.decoding import Resize
+from lit_vision.data.images import LazyImages
 from lit_vision.data.mixing import MIXING, mix
 from lit_vision.data.transforms import KeyedRandom, Normalization, random_crop, to_float
+from lit_vision.errors import UserError
+
+
+def checked_resize(resize: Resize | None, image_size: int | None) -> Resize:
+    """The way in which images are resized, stretch by default.
+
+    Raises:
+        UserError: it needs a size, or asks for less than that.
+    """
+    if resize not in (None, "stretch") and image_size is None:
+        raise UserError(f"resize {resize} needs a size: set --data.image_size")
+    if isinstance(resize, int) and resize < (image_size or 0):
+        raise UserError(f"resize {resize} is smaller than the images ({image_size}): raise --data.resize")
+    return "stretch" if resize is None else resize
 
 
 class Preprocessing:
@@ -34,9 +50,17 @@ class Preprocessing:
         """Whether an image may be another in each epoch."""
         return bool(self.steps or self.mixing)
 
-    def kept_side(self, image_size: int) -> int:
-        """Side in pixels in which training images are kept, so that crops of them need not be enlarged much."""
-        return round(image_size * kept_scale(self.steps))
+    def kept_side(self, image_size: int, images: Tensor | LazyImages, split: str) -> int:
+        """Side in pixels in which images are kept; those of train so that crops of them need not be enlarged much.
+
+        Args:
+            image_size: side in pixels of the images that a network takes.
+            images: the images; to enlarge those in memory, (N, 3, H, W), would add nothing.
+            split: name of their split.
+        """
+        side = round(image_size * kept_scale(self.steps)) if split == "train" else 0
+        native = images.shape[-1] if isinstance(images, Tensor) else side
+        return max(image_size, min(side, native))
 
     def __call__(
         self, batch: Batch | DrawnBatch, side: int, seed: int, epoch: int | None, crop: int | None

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from lit_vision.data.batch import LabelledImages
 from lit_vision.data.decoding import Resize
+from lit_vision.data.exclude import Exclude
 from lit_vision.data.hold_out import HoldOut
+from lit_vision.data.image_names import image_names
 from lit_vision.data.images import ResizedImages
 from lit_vision.data.kept_images import Keeping, KeptImages
 from lit_vision.errors import UserError
@@ -20,9 +22,11 @@ class ImageSource(ABC):
 
     Attributes:
         root: folder of the data.
+        exclude: the images that are left out.
     """
 
     root: Path
+    exclude: Exclude
 
     @property
     @abstractmethod
@@ -42,6 +46,21 @@ class ImageSource(ABC):
     @abstractmethod
     def load(self, split: str) -> LabelledImages:
         """Load one of ``split_names``."""
+
+    def used(self, split: str) -> LabelledImages:
+        """Load one of ``split_names`` without the images that are left out.
+
+        Raises:
+            UserError: an image that is to be left out does not exist.
+        """
+        images = self.load(split)
+        if not self.exclude.names:
+            return images
+        names = image_names(images, self.root, split)
+        elsewhere = {other for other in self.split_names if other != split}
+        others = {name for name in self.exclude.names if name.partition("/")[0] in elsewhere}
+        self.exclude.check_known({*names, *others})
+        return self.exclude.drop(images, names)
 
     def evaluation_split(self, split: str) -> str | None:
         """The data set's own split that serves for ``val`` or ``test``: that split, or else the other; None without."""
@@ -73,7 +92,7 @@ def load_splits(
                 f"{source.root} has no test images: add a test split, or use validate; or if the network was not "
                 "trained on these images, name their folder with --data.splits '{test: FOLDER}' (. is all of the root)"
             )
-        return {"test": source.load(own)}
+        return {"test": source.used(own)}
     if stage not in ("fit", "validate"):
         return {}
     training = stage == "fit"
@@ -81,7 +100,7 @@ def load_splits(
     if (training or hold_out.size) and "train" not in source.split_names:
         raise UserError(f"{source.root} has no images in train: add some, or change --data.root or --data.splits")
     if hold_out.size:
-        divided = hold_out.divide(source.load("train"), source.class_names)
+        divided = hold_out.divide(source.used("train"), source.class_names)
         return divided if training else {"val": divided["val"]}
     own = source.evaluation_split("val")
     if own is None or (training and own == "train"):  # all images of a source may serve, but not for both
@@ -91,8 +110,15 @@ def load_splits(
             f"val_size is 0: validation uses the split {own!r}, and so does test. The best checkpoint is chosen on "
             "it, so its test is not independent: hold out training images with --data.val_size"
         )
-    train = {"train": source.load("train")} if training else {}
-    return {**train, "val": source.load(own)}
+    train = {"train": source.used("train")} if training else {}
+    return {**train, "val": source.used(own)}
+
+
+def origin_of(source: ImageSource, split: str, hold_out: HoldOut) -> str:
+    """The split of the data set that the images of train, val or test are from."""
+    return (
+        "train" if split == "train" or (split == "val" and hold_out.size) else source.evaluation_split(split) or split
+    )
 
 
 def check_no_class_is_empty(labels: Tensor, class_names: Sequence[str], option: str) -> None:

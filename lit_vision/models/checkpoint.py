@@ -120,8 +120,10 @@ def check_resumable(
             )
 
 
-def load_model(path: str | Path, base: type[nn.Module], wanted: type[N], options: Mapping[str, Any]) -> N:
-    """Construct the network of a checkpoint, and load its weights.
+def load_model(
+    path: str | Path, base: type[nn.Module], wanted: type[N], options: Mapping[str, Any]
+) -> tuple[N, dict[str, Any]]:
+    """Construct the network of a checkpoint, and load its weights; returns it with the content of the file.
 
     Args:
         path: the checkpoint.
@@ -145,7 +147,7 @@ def load_model(path: str | Path, base: type[nn.Module], wanted: type[N], options
     )
     check_state_dict(model, checkpoint["state_dict"], path)
     model.load_state_dict(checkpoint["state_dict"])
-    return model
+    return model, checkpoint
 
 
 def class_path(kind: type) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lit_vision.data.decoding import Decoding
 from lit_vision.errors import UserError
+from lit_vision.models.calibration import is_calibration
 
 _MOST_PIXELS = 16_384  # per side
 
@@ -106,6 +107,7 @@ _CONTENT: dict[str, Callable[[Any], bool]] = {
     "callbacks": lambda value: isinstance(value, dict) and all(isinstance(state, dict) for state in value.values()),
     "optimizer_states": lambda value: _are_dictionaries(value) and all("param_groups" in state for state in value),
     "train_sums": lambda value: isinstance(value, Tensor) and value.shape == (3,),
+    "calibration": is_calibration,
     "provenance": lambda value: _are_dictionaries(value) and all(isinstance(x.get("data", {}), dict) for x in value),
 }
 _OPTIONS: dict[str, Callable[[Any], bool]] = {

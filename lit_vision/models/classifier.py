@@ -15,6 +15,7 @@ from lit_vision.data.loader import BatchLoader
 from lit_vision.data.splits import check_no_class_is_empty
 from lit_vision.errors import UserError
 from lit_vision.models import checkpoint as checkpoints
+from lit_vision.models.calibration import Calibration, read_calibration
 from lit_vision.models.epoch_metrics import EpochMetrics, Stage
 from lit_vision.models.loss import ClassWeights, balanced_weights, training_loss
 from lit_vision.models.modules import BEFORE_DECODING, InputSpec, check_crop_size
@@ -108,6 +109,7 @@ class Classifier(FastHookNames, OptimizedModule, EpochMetrics, ABC):
         self.tta = tta
         self.trained = False
         """Whether weights with an output for each of these classes were loaded."""
+        self.calibration: Calibration | None = None
         self._class_weights: Tensor | None = None
         self._compiled: Callable[[Tensor], Tensor] | None = None
 
@@ -230,6 +232,7 @@ class Classifier(FastHookNames, OptimizedModule, EpochMetrics, ABC):
         # Lightning does so once the weights are loaded, and those of float64 would be rounded to float32 on their way
         self.trainer.precision_plugin.convert_module(self)
         super().on_load_checkpoint(checkpoint)
+        self.calibration = read_calibration(checkpoint)
 
     @classmethod
     @override
@@ -241,6 +244,6 @@ class Classifier(FastHookNames, OptimizedModule, EpochMetrics, ABC):
         Raises:
             UserError: the file is missing or broken, or its class is not imported or not a subclass of this one.
         """
-        model = checkpoints.load_model(checkpoint_path, Classifier, cls, options)
-        model.trained = True
+        model, checkpoint = checkpoints.load_model(checkpoint_path, Classifier, cls, options)
+        model.trained, model.calibration = True, read_calibration(checkpoint)
         return model.to(map_location or "cpu").eval()

@@ -21,6 +21,10 @@ FROM_DATA = ("class_names", "image_size", "mean", "std", "resize", "decoding")
 
 CKPT_PATH = "Checkpoint to load: best or last of the newest run, or a file."
 NAME = "Name of the run, by default the config's; with --ckpt_path best or last, that of the runs to look in."
+ACCEPT = (
+    "Share of its answers in which the network is to be right, such as 0.99. It then answers only if its probability "
+    "reaches a threshold, which validation images gave."
+)
 SEED = "Seed of weights, shuffling and augmentation; true draws a random one."
 
 
@@ -82,12 +86,12 @@ def find_configs(command: str, words: list[str], default: str | None = None) -> 
     for option in FROM_DATA:
         if f"--model.{option}" in given:
             raise UserError(f"--model.{option} is taken from the data: change the options of --data instead")
-    named, options = _take(words, "-c", "--config")
+    named, options = take_option(words, "-c", "--config")
     configs = [find_config(name) for name in named]
-    names, _ = _take(options, "--name")
+    names, _ = take_option(options, "--name")
     if "--ckpt_path" in given and (names or not configs):
-        checkpoints, options = _take(options, "--ckpt_path")
-        roots, _ = _take(options, "--trainer.default_root_dir")
+        checkpoints, options = take_option(options, "--ckpt_path")
+        roots, _ = take_option(options, "--trainer.default_root_dir")
         logs = logs_folder(roots[-1] if roots else None)
         checkpoint = find_checkpoint(checkpoints[-1], logs, names[-1] if names else None)
         options += ["--ckpt_path", str(checkpoint)]
@@ -111,7 +115,7 @@ def find_configs(command: str, words: list[str], default: str | None = None) -> 
         options += ["--model.lr", "null"]
     first = [word for config in configs for word in ("--config", str(config))]
     for option in ("--model", "--data"):  # before the options of the class, wherever the user puts them
-        classes, options = _take(options, option)
+        classes, options = take_option(options, option)
         first += [word for name in classes for word in (option, name)]
     return Arguments([*first, *options], configs[-1].stem if configs else "run")
 
@@ -140,10 +144,10 @@ def _has_other_lr(configs: list[Path], options: list[str]) -> bool:
 
 def _values(options: list[str], name: str) -> list[str]:
     """The values of an option of the model, in the order of the words."""
-    return _take(options, f"--model.{name}", f"--model.init_args.{name}")[0]
+    return take_option(options, f"--model.{name}", f"--model.init_args.{name}")[0]
 
 
-def _take(words: list[str], *flags: str) -> tuple[list[str], list[str]]:
+def take_option(words: list[str], *flags: str) -> tuple[list[str], list[str]]:
     """Take one option out of a command line, and return its values and the other words."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument(*flags, dest="values", action="append", default=[])

@@ -17,7 +17,7 @@ from lit_vision.callbacks import BestAndLast, Pictures
 from lit_vision.data import ImageDataModule
 from lit_vision.models import Classifier
 from lit_vision.models.checkpoint import subclasses
-from lit_vision.parsing.arguments import CKPT_PATH, FROM_DATA, NAME, SEED, shipped_configs
+from lit_vision.parsing.arguments import ACCEPT, CKPT_PATH, FROM_DATA, NAME, SEED, shipped_configs
 
 _WIDTH, _INDENT = 100, 30  # characters
 
@@ -55,7 +55,7 @@ def help_page(command: str, summary: str) -> str:
         ("model: options of every network", _class_options(Classifier, "model", FROM_DATA)),
         ("data: options of every data module", _class_options(ImageDataModule, "data")),
     ]
-    if command == "fit":
+    if command in ("fit", "folds"):
         groups.append(("checkpoint: more frequent writes of last.ckpt", _options_of(BestAndLast, "checkpoint")))
         groups.append(("pictures: TensorBoard's Images", _options_of(Pictures, "pictures")))
     groups.append(("trainer: Lightning's own options, see lightning.ai/docs", _options_of(Trainer, "trainer")))
@@ -74,8 +74,14 @@ def _run_options(command: str) -> list[Option]:
         Option("--seed_everything", SEED, 0),
         Option("--print_config", "Print all options as YAML. With =skip_default, only those that are not the default."),
     ]
+    if command == "check":
+        options.append(Option("--output", "Folder of the report.", "check"))
+    if command == "folds":
+        options.append(Option("--k", "Number of folds.", 5))
     if command in ("validate", "test"):
         options.append(Option("--verbose", "Print the results as a table.", True))
+    if command == "test":
+        options.append(Option("--accept", ACCEPT))
     if command == "lr-find":
         options += [
             Option("--min_lr", "Learning rate of the first step.", 1e-4),

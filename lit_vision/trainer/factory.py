@@ -10,6 +10,7 @@ from lightning.pytorch.plugins import CheckpointIO
 
 from lit_vision.callbacks import (
     BestAndLast,
+    Calibrate,
     EpochBar,
     EpochLog,
     LayerTable,
@@ -61,7 +62,7 @@ def make_trainer(
         callbacks.append(folder)
     if options.get("enable_model_summary") is None and not _has(callbacks, ModelSummary):
         callbacks.append(LayerTable())
-    callbacks += [TerminateOnNaN(), EpochLog(), OneThreadForSmallBatches(), Provenance()]
+    callbacks += [TerminateOnNaN(), EpochLog(), OneThreadForSmallBatches(), Provenance(), Calibrate()]
     if options.get("enable_checkpointing") is not False:
         checkpoint = checkpoint or BestAndLast()
         if checkpoint.patience is not None:

@@ -57,7 +57,8 @@ def test_folders_become_a_table_and_a_grid(cli, trained):
             == Path(row["path"]).parts[-2]
         )
         assert float(row["probability"]) == float(row[f"probability_{row['label']}"])
-    assert Image.open("out/predictions.png").size == (8 * 140, 4 * (128 + 18 + 12))
+    # 25 pictures of 20 pixels, nine times as large, with two lines of text
+    assert Image.open("out/predictions.png").size == (5 * 204, 5 * (180 + 2 * 18 + 12))
     assert sorted(path.name for path in Path("out").iterdir()) == ["predictions.csv", "predictions.png"]
 
 

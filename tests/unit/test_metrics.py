@@ -33,7 +33,10 @@ def test_batches_in_any_order_become_the_split():
 
 def test_confusion_of_no_predictions():
     nothing = torch.zeros(0, dtype=torch.int64)
-    assert Predictions(nothing, nothing, nothing, nothing.float()).confusion(2).tolist() == [[0, 0], [0, 0]]
+    assert Predictions(nothing, nothing, nothing, nothing.float(), nothing.float()).confusion(2).tolist() == [
+        [0, 0],
+        [0, 0],
+    ]
 
 
 def test_sums_over_batches_give_the_means_over_samples_and_go_on_where_they_were_saved():

@@ -4,6 +4,7 @@ import os
 import unicodedata
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing_extensions import override
 
 from lit_vision.data.batch import LabelledImages
 from lit_vision.data.datamodule import ImageDataModule
-from lit_vision.data.decoding import read_image
+from lit_vision.data.decoding import ImageError, read_image
+from lit_vision.data.image_names import file_name
 from lit_vision.data.images import ImageFiles
 from lit_vision.data.layout import SPLITS
 from lit_vision.data.listing import FileId, LeftOut, summarize
@@ -102,7 +104,7 @@ class FileDataModule(ImageDataModule):
         Raises:
             UserError: see :meth:`read_listing`; or an image has two classes, or is in two splits.
         """
-        listing = self.read_listing()
+        listing = self._without_excluded(self.read_listing())
         seen: dict[FileId, tuple[str, Entry]] = {}
         for split, entries in listing.splits.items():
             for entry in entries:
@@ -113,6 +115,24 @@ class FileDataModule(ImageDataModule):
                         what = f"splits, {other_split} and {split}"
                     raise UserError(f"one image is in two {what}: remove {other.place} or {entry.place}")
         return listing
+
+    def _without_excluded(self, listing: Listing) -> Listing:
+        if not self.exclude.names:
+            return listing
+        names = {entry.path: file_name(entry.path, self.root) for split in listing.splits.values() for entry in split}
+        self.exclude.check_known(names.values())
+        kept = {
+            split: [entry for entry in entries if names[entry.path] not in self.exclude.names]
+            for split, entries in listing.splits.items()
+        }
+        left_out = [LeftOut(path, "excluded") for path, name in names.items() if name in self.exclude.names]
+        return Listing(
+            {split: found for split, found in kept.items() if found}, [*listing.left_out, *left_out], listing.whole
+        )
+
+    @override
+    def used(self, split: str) -> LabelledImages:
+        return self.load(split)  # the listing has left images out
 
     @cached_property
     @override
@@ -147,9 +167,13 @@ class FileDataModule(ImageDataModule):
     @cached_property
     @override
     def native_size(self) -> int:
-        """Side in pixels of the first image."""
-        path = next(entry.path for entries in self.listing.splits.values() for entry in entries)
-        height, width = read_image(path).shape[1:]
+        """Side in pixels of the first image that can be read."""
+        for path in (entry.path for entries in self.listing.splits.values() for entry in entries):
+            with suppress(ImageError):  # which all such images are named in, once they are decoded
+                height, width = read_image(path).shape[1:]
+                break
+        else:
+            raise UserError(f"{printable(str(self.source))} has no image that can be read: repair or replace them")
         if height != width:
             raise UserError(
                 f"{printable(path)} is {width}x{height} pixels, not square: set --data.image_size to resize all images"

@@ -12,6 +12,7 @@ from torch import nn
 from lit_vision.callbacks import Pictures
 from lit_vision.callbacks.pictures import prediction_tiles
 from lit_vision.data import ImageFolderDataModule, ShapesDataModule
+from lit_vision.data.image_names import files_of
 from lit_vision.errors import UserError
 from lit_vision.metrics import Predictions
 from lit_vision.models import Classifier, SmallCNN
@@ -91,8 +92,8 @@ def test_tiles_name_the_files_of_images_where_they_are_known(folders, known):
     data.setup("validate")
     loader = data.val_dataloader()
     index = torch.tensor([0, 4])
-    predictions = Predictions(index, loader.labels[index], torch.tensor([0, 0]), torch.tensor([0.75, 0.5]))
-    paths = data.paths("val") if known else None
+    predictions = Predictions(index, loader.labels[index], torch.tensor([0, 0]), *[torch.tensor([0.75, 0.5])] * 2)
+    paths = files_of(loader.images) if known else None
     right, wrong = prediction_tiles(loader, predictions, data.class_names, paths)
     assert right.lines == ["blue 75%", *(["0.png"] if known else [])]
     assert wrong.lines == ["blue 50%", "true: red", *(["1.png"] if known else [])]

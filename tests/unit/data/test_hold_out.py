@@ -108,3 +108,40 @@ def test_images_that_were_all_trained_on_are_not_validated_on():
     hold_out.load_state_dict(HoldOut(0, 0).state_dict())
     with pytest.raises(UserError, match="would move images"):
         hold_out.check(training=False)
+
+
+@pytest.mark.parametrize("counts", [(20, 20), (7, 11, 5), (5, 0, 6), (50, 5, 5, 5, 5, 6)])
+@pytest.mark.parametrize("folds", [2, 3, 5])
+def test_folds_have_each_image_once_and_as_many_of_each_class(counts, folds):
+    source, found = images(*counts), []
+    for fold in range(1, folds + 1):
+        parts = HoldOut(0, 0, f"{fold}/{folds}").divide(source, names(len(counts)))
+        assert not set(parts["train"].ids.tolist()) & set(parts["val"].ids.tolist())
+        found.append(parts["val"])
+        by_class = torch.bincount(parts["val"].labels, minlength=len(counts))
+        assert all(abs(held - count / folds) < 1 for held, count in zip(by_class.tolist(), counts, strict=True))
+    assert sorted(torch.cat([part.ids for part in found]).tolist()) == list(range(sum(counts)))
+    sizes = [len(part.labels) for part in found]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_fold_is_kept_with_the_run():
+    source = images(20, 20)
+    first = HoldOut(0, 0, "2/5")
+    held = held_out(first, source, 2)
+    again = HoldOut(0, 0)
+    again.load_state_dict(first.state_dict())
+    assert held_out(again, source, 2) == held
+    again.check(training=False)
+    for other in (HoldOut(0, 0, "3/5"), HoldOut(0.2, 0), HoldOut(0, 1, "2/5"), HoldOut(0, 0)):
+        other.load_state_dict(first.state_dict())
+        with pytest.raises(UserError, match="would move images between training and validation"):
+            other.check(training=True)
+    older = HoldOut(0.2, 0)
+    older.load_state_dict({"val_size": 0.2, "val_seed": 0, "thresholds": {"class 0": 2**61, "class 1": 2**61}})
+    assert 0 < len(held_out(older, source, 2)) < 40
+
+
+def test_a_class_needs_an_image_for_each_fold():
+    with pytest.raises(UserError, match="class 1 has 3 training images, too few for 5 folds"):
+        HoldOut(0, 0, "1/5").divide(images(20, 3), names(2))

@@ -1,0 +1,160 @@
+import csv
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from lit_vision.callbacks.pictures import tiles_of
+from lit_vision.callbacks.report_files import MISTAKES, OPTIONAL_FILES, Report
+from lit_vision.callbacks.run_folder import run_folder
+from lit_vision.commands import COMMANDS
+from lit_vision.commands.evaluate import validate
+from lit_vision.commands.fit import FitCLI, train
+from lit_vision.data import ImageDataModule
+from lit_vision.data.decoding import read_image
+from lit_vision.data.sources.files import FileDataModule
+from lit_vision.errors import UserError
+from lit_vision.insight.intervals import spread, with_interval
+from lit_vision.metrics import Predictions
+from lit_vision.parsing.arguments import find_configs, take_option
+from lit_vision.parsing.help import wants_help
+from lit_vision.runs import BEST, CHECKPOINTS, CONFIG, LAST, PREDICTIONS, REPORT_TEXT, REPORT_VAL, run_folders
+from lit_vision.utils.files import write_together
+from lit_vision.utils.log import log_info
+
+_K = 5
+_FOLDER = "folds"
+_SETTINGS = ("name", "seed_everything", "data", "model", "trainer", "checkpoint")
+"""The sections of config.yaml that make two runs the same."""
+
+Row = dict[str, str]
+
+
+def folds(words: list[str]) -> None:
+    """Train a network for each of k stratified folds, and predict each training image with the one that did not see it.
+
+    The runs are under one name. A command that is given again goes on where the last one stopped.
+
+    Args:
+        words: the command line after ``folds``.
+
+    Raises:
+        UserError: k is not a number of folds, or a class has fewer images than that.
+    """
+    if wants_help("folds", COMMANDS["folds"].summary, words):
+        return
+    if any(word.partition("=")[0] in ("--ckpt_path", "--data.val_fold") for word in words):
+        raise UserError("folds chooses the images and goes on by itself: leave --ckpt_path and --data.val_fold out")
+    given, words = take_option(words, "--k")
+    k = _read_k(given[-1]) if given else _K
+    names, words = take_option(words, "--name")
+    name = names[-1] if names else f"{find_configs('folds', words, FitCLI.default_config).name}_folds"
+    found: list[list[Row]] = []
+    for fold in range(1, k + 1):
+        log_info(f"\nfold {fold} of {k}")
+        run = FitCLI([*words, "--name", name, "--data.val_fold", f"{fold}/{k}"])
+        found.append(_out_of_fold(run))
+    print()
+    for fold, rows in enumerate(found, start=1):
+        print(f"fold {fold:<6} {with_interval(_accuracy(rows), len(rows))}")
+    mean, deviation = spread([_accuracy(rows) for rows in found])
+    print(f"mean        {mean:.4f}, standard deviation of the folds {deviation:.4f}")
+    _write_report(run.logs / name / _FOLDER, found, run.datamodule, f"lit-vision folds {shlex.join(words)}")
+
+
+def _read_k(word: str) -> int:
+    if not word.isdecimal() or int(word) < 2:
+        raise UserError(f"k {word} is not a number of folds: set --k to 2 or more")
+    return int(word)
+
+
+def _out_of_fold(run: FitCLI) -> list[Row]:
+    """Train on the other folds, unless that was done before, and return the predictions for this one."""
+    if run.trainer.world_size > 1:
+        raise UserError("folds trains in one process: set --trainer.devices to 1")
+    folder = _find(run)
+    if folder is None or not _report(folder).is_file():
+        if folder is not None and (folder / CHECKPOINTS / LAST).is_file():
+            run = FitCLI([*run.words, "--ckpt_path", str(folder / CHECKPOINTS / LAST)])
+        train(run)
+        folder = run_folder(run.trainer)
+        assert folder is not None
+        checkpoints = folder / CHECKPOINTS
+        chosen = checkpoints / (BEST if (checkpoints / BEST).is_file() else LAST)
+        validate(["--ckpt_path", str(chosen), "--verbose", "false"])
+    else:
+        log_info(f"done before: {folder}")
+    with _report(folder).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return list(csv.DictReader(file))
+
+
+def _find(run: FitCLI) -> Path | None:
+    """The folder of an earlier run with the same settings; None if there is none."""
+    ours = yaml.safe_load(run.dump(run.saved_config))
+    for folder in run_folders(run.logs, run.config.name):
+        if (folder / CONFIG).is_file():
+            theirs = yaml.safe_load((folder / CONFIG).read_text())
+            if isinstance(theirs, dict) and all(theirs.get(key) == ours.get(key) for key in _SETTINGS):
+                return folder
+    return None
+
+
+def _report(folder: Path) -> Path:
+    return folder / CHECKPOINTS / REPORT_VAL / PREDICTIONS
+
+
+def _accuracy(rows: Sequence[Mapping[str, str]]) -> float:
+    return sum(row["label"] == row["predicted"] for row in rows) / len(rows)
+
+
+def _write_report(folder: Path, found: Sequence[Sequence[Row]], data: ImageDataModule, command: str) -> None:
+    """Write one report over all folds."""
+    rows = [{**row, "fold": str(fold)} for fold, part in enumerate(found, start=1) for row in part]
+    number = {name: label for label, name in enumerate(data.class_names)}
+    columns: dict[str, Any] = {key: [number[row[key]] for row in rows] for key in ("label", "predicted")}
+    certainty = (torch.tensor([float(row[key]) for row in rows]) for key in ("probability", "uncalibrated"))
+    predictions = Predictions(
+        torch.arange(len(rows)), torch.tensor(columns["label"]), torch.tensor(columns["predicted"]), *certainty
+    )
+    names = [row["image"] for row in rows]
+    mistakes = predictions.mistakes().first(MISTAKES)
+    images = _images(data, [names[index] for index in mistakes.index.tolist()])
+    report = Report(
+        title=f"{len(found)} folds",
+        facts={
+            "runs": str(folder.parent),
+            "data": f"{type(data).__name__}, {data.root}, the training images",
+            "independent": "each image was predicted by the network that did not train on it; the fold that it is in "
+            "chose the epoch and the temperature",
+            "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+            "command": command,
+        },
+        loss=None,
+        predictions=predictions,
+        class_names=data.class_names,
+        names=names,
+        tiles=tiles_of(images, mistakes, data.class_names, names),
+        heatmaps=[],
+        calibrated="the temperature of each fold",
+        answers=None,
+        more={"fold": [row["fold"] for row in rows]},
+    )
+    files = report.files()
+    write_together(folder, files)
+    for name in OPTIONAL_FILES - files.keys():
+        (folder / name).unlink(missing_ok=True)
+    print(f"all         {report.accuracy}")
+    print(f"report      {folder / REPORT_TEXT}")
+
+
+def _images(data: ImageDataModule, names: Sequence[str]) -> list[Tensor]:
+    """The training images of these names, (3, H, W) uint8."""
+    if isinstance(data, FileDataModule):
+        return [read_image(data.root / name, data.image_size, data.resize, data.decoding) for name in names]
+    images = data.load("train").images
+    return [images[int(name.rpartition("/")[2])] for name in names]

@@ -1,0 +1,1 @@
+"""What figures and images mean: intervals, duplicates, labels that are likely wrong."""
