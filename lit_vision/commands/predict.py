@@ -73,7 +73,11 @@ def predict_parser() -> argparse.ArgumentParser:
         metavar="{true,false}",
         help="Say which images the network is unsure of, and why: a column more, unsure, empty for the others.",
     )
-    add("--accept", type=float, default=_ACCEPT, help=f"{ACCEPT} With --unsure true. Default: {_ACCEPT}.")
+    add(
+        "--accept",
+        type=float,
+        help=f"{ACCEPT} With --unsure true. Default: {_ACCEPT}, or less if the validation images are too few for that.",
+    )
     return parser
 
 
@@ -93,7 +97,8 @@ def predict(words: list[str]) -> int:
     if options.top < 1:
         raise UserError(f"top {options.top} is too small: set --top to 1 or more")
     model, checkpoint = load_trained(options.ckpt_path, options.name, options.model)
-    check_accept(options.accept)
+    if options.accept is not None:
+        check_accept(options.accept)
     doubts = _Doubts(needed_calibration(model.calibration, checkpoint), options.accept) if options.unsure else None
     paths = _find_images([Path(image) for image in options.images])
     for option, file, suffix in (("--output", options.output, None), ("--grid", options.grid, ".png")):
@@ -114,9 +119,12 @@ def predict(words: list[str]) -> int:
 class _Doubts:
     """Says which images a network is unsure of."""
 
-    def __init__(self, calibration: Calibration, accept: float) -> None:
+    def __init__(self, calibration: Calibration, accept: float | None) -> None:
         self._calibration = calibration
+        if accept is None:
+            accept = min(_ACCEPT, calibration.most_accepted())
         self._threshold = calibration.threshold(accept)
+        log_info(f"answers with a probability of at least {self._threshold:.4f} are right in {accept:.4g} of all cases")
 
     def about(self, prediction: Prediction) -> str:
         """Why the network is unsure of an image; empty if it is not."""

@@ -34,5 +34,5 @@ def plot_counts(counts: Mapping[str, Sequence[int]], class_names: Sequence[str])
     axes.invert_yaxis()
     axes.set_xlabel("images")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure

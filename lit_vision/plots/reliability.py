@@ -24,7 +24,7 @@ def plot_reliability(confidence: Mapping[str, Tensor], correct: Tensor) -> "Figu
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.5 * len(confidence), 5), layout="constrained")
+    figure = Figure(figsize=(4.5 * len(confidence), 5.5), layout="constrained")
     charts = figure.subplots(2, len(confidence), squeeze=False, sharex=True, height_ratios=(4, 1))
     edges = torch.linspace(0, 1, _BINS + 1)
     middles = ((edges[1:] + edges[:-1]) / 2).tolist()
@@ -34,7 +34,7 @@ def plot_reliability(confidence: Mapping[str, Tensor], correct: Tensor) -> "Figu
         right = torch.bincount(bins, correct.double(), minlength=_BINS) / counts.clamp(min=1)
         above.bar(middles, right.tolist(), width=1 / _BINS, color="#3b78b5", edgecolor="white")
         above.plot([0, 1], [0, 1], color=RED, linestyle="--", linewidth=1)
-        above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", aspect="equal")
+        above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
         above.set_title(title, fontsize=11)
         below.bar(
             middles, (counts / max(1, len(correct))).tolist(), width=1 / _BINS, color="#8c959f", edgecolor="white"

@@ -74,7 +74,7 @@ def test_predictions_and_exports_are_calibrated(cli, fitted):
 
 def test_test_reports_how_far_probabilities_can_be_trusted(cli, fitted):
     fitted(FIT)
-    result = cli("test --ckpt_path best --accept 0.6")
+    result = cli("test --ckpt_path best --accept 0.4")
     assert (result.code, result.err) == (0, "")
     assert re.search(r"accuracy    0\.\d{4} \(0\.\d\d to 0\.\d\d, 95% interval of 200 images\)", result.out)
     assert re.search(r"calibration expected calibration error 0\.\d{4}, 0\.\d{4} without the temperature", result.out)
@@ -91,9 +91,12 @@ def test_test_reports_how_far_probabilities_can_be_trusted(cli, fitted):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("test --ckpt_path best --accept 0.9999", "no threshold makes the network right in 0.9999 of its answers"),
+        (
+            "test --ckpt_path best --accept 0.9999",
+            "no threshold makes sure that the network is right in 0.9999 of its answers",
+        ),
         ("test --ckpt_path best --accept 99", "accept 99.0 is out of range"),
-        ("predict --ckpt_path best --images new --unsure true --accept 0.9999", "no threshold makes the network right"),
+        ("predict --ckpt_path best --images new --unsure true --accept 0.9999", "no threshold makes sure"),
         ("predict --ckpt_path best --images new --unsure true --accept 2", "accept 2.0 is out of range"),
         ("predict --ckpt_path best --images new --unsure perhaps", "--unsure"),
     ],
@@ -113,7 +116,7 @@ def test_without_validation_images_nothing_is_calibrated(cli):
     assert "calibration" not in torch.load(CHECKPOINTS / "last.ckpt", weights_only=True)
     pictures("new")
     assert cli("predict --ckpt_path last --images new").code == 0
-    for line in ("test --ckpt_path last --accept 0.6", "predict --ckpt_path last --images new --unsure true"):
+    for line in ("test --ckpt_path last --accept 0.4", "predict --ckpt_path last --images new --unsure true"):
         result = cli(line)
         assert result.code == 2
         assert "last.ckpt has no calibration, since its run had no validation images" in result.err
@@ -132,7 +135,7 @@ def test_unsure_says_why(cli, fitted):
     fitted(FIT)
     pictures("new", count=30)
     assert (
-        cli("predict --ckpt_path best --images new --unsure true --accept 0.6 --output new.csv --grid new.png").code
+        cli("predict --ckpt_path best --images new --unsure true --accept 0.4 --output new.csv --grid new.png").code
         == 0
     )
     rows = table("new.csv")
@@ -140,13 +143,13 @@ def test_unsure_says_why(cli, fitted):
     reasons = {"", "not certain enough", "unlike anything seen", "not certain enough; unlike anything seen"}
     assert {row["unsure"] for row in rows} <= reasons
     model = Classifier.load_from_checkpoint(CHECKPOINTS / "best.ckpt")
-    threshold = model.calibration.threshold(0.6)
+    threshold = model.calibration.threshold(0.4)
     assert [("not certain" in row["unsure"]) for row in rows] == [float(row["probability"]) < threshold for row in rows]
     unsure = next(row for row in rows if row["unsure"])
-    printed = cli(f"predict --ckpt_path best --images {unsure['path']} --unsure true --accept 0.6")
+    printed = cli(f"predict --ckpt_path best --images {unsure['path']} --unsure true --accept 0.4")
     assert f"unsure: {unsure['unsure']}" in printed.out
     (Path("new") / "0.png").write_text("broken")
-    assert cli("predict --ckpt_path best --images new --unsure true --accept 0.6 --output new.csv").code == 1
+    assert cli("predict --ckpt_path best --images new --unsure true --accept 0.4 --output new.csv").code == 1
     broken = table("new.csv")[0]
     assert (broken["unsure"], bool(broken["error"])) == ("", True)
     assert list(table("new.csv")[0]) == list(rows[0])

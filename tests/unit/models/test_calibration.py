@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from lit_vision.errors import UserError
 from lit_vision.models.calibration import (
@@ -57,25 +58,35 @@ def with_mistakes(*mistakes, images=200):
     return Calibration(1.0, torch.linspace(1, 0.5, images), correct, NOTHING, 2.0)
 
 
-def test_a_threshold_counts_one_mistake_more():
-    # one mistake among 200 counts as 2 of 201: too many from the 100th on for 0.99, but for 0.985 the end is fine
-    assert with_mistakes(0, 199).threshold(0.985) == with_mistakes().confidence[199]
-    assert with_mistakes(150).threshold(0.992) == with_mistakes().confidence[149]
-    assert with_mistakes().threshold(0.99) == 0.5
-    assert with_mistakes(0).threshold(0.98) == with_mistakes().confidence[-1]  # 2 of 201
-    with pytest.raises(UserError, match=r"in 0\.999 of its answers on 200 .* the best reaches 0\.995: set --accept"):
-        with_mistakes().threshold(0.999)
-    assert with_mistakes().threshold(0.995) == 0.5  # what the error says can be had
+def test_a_threshold_is_sure_of_what_it_promises():
+    whole = with_mistakes()
+    assert whole.most_accepted() == 0.985  # 0.05 ** (1 / 200), rounded down
+    assert whole.threshold(0.985) == 0.5
+    with pytest.raises(
+        UserError, match=r"right in 0\.99 of its answers, with 200 .* the best reaches 0\.985: set --accept"
+    ):
+        whole.threshold(0.99)
+    late = with_mistakes(*range(150, 200))
+    bound = binomtest(150, 150).proportion_ci(0.9, "exact").low  # two-sided, so 95% on one side
+    assert late.threshold(bound) == late.confidence[149]
+    assert late.threshold(0.9) < late.confidence[149]
+    for accept in (0.7, 0.8, 0.9, 0.95):
+        threshold = late.threshold(accept)
+        answered = late.confidence >= threshold
+        right = int(late.correct[answered].sum())
+        assert binomtest(right, int(answered.sum())).proportion_ci(0.9, "exact").low >= accept - 1e-6
+    with pytest.raises(UserError):
+        with_mistakes(*range(200)).threshold(0.001)
 
 
 def test_images_of_the_same_certainty_are_answered_together():
     confidence = torch.cat([torch.ones(100), torch.full((100,), 0.6)])
     correct = torch.ones(200, dtype=torch.bool)
-    correct[50] = False
+    correct[99] = False
     found = Calibration(1.0, confidence, correct, NOTHING, 2.0)
-    assert found.threshold(0.985) == pytest.approx(0.6)
-    with pytest.raises(UserError):  # the first 50 alone would do
-        found.threshold(0.992)
+    assert found.threshold(0.97) == pytest.approx(0.6)
+    with pytest.raises(UserError):  # the first 99 alone, of which all are right, cannot be told from the other
+        found.threshold(0.98)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -86,7 +97,7 @@ def test_what_is_promised_holds_on_other_images(seed):
     answered = probability >= found.threshold(0.95)
     right = (predicted == label[1000:])[answered].double().mean()
     assert answered.sum() > 100
-    assert right + 3 * math.sqrt(0.05 * 0.95 / answered.sum()) > 0.95
+    assert right + 1.96 * math.sqrt(0.05 * 0.95 / answered.sum()) > 0.95
 
 
 def test_what_is_far_from_all_that_was_seen_is_unlike():
