@@ -23,7 +23,7 @@ from lit_vision.models.classifier import Classifier
 from lit_vision.models.epoch_metrics import Stage
 from lit_vision.models.heatmap import heatmaps, overlay
 from lit_vision.plots import Tile
-from lit_vision.runs import REPORT_TEXT, run_of
+from lit_vision.runs import PREDICTIONS, REPORT_TEXT, run_of
 from lit_vision.utils.files import write_together
 from lit_vision.utils.log import log_info
 
@@ -41,6 +41,7 @@ class EvaluationReport(Callback):
         command: the command line, to show in the report; None if there is none.
         accept: also find out how much the network answers if it is to be right in this share of its answers, by a
             threshold that the validation images gave; None for no threshold.
+        pictures: whether to write more than the table of all predictions.
     """
 
     stage: Stage
@@ -48,12 +49,18 @@ class EvaluationReport(Callback):
     """What the report is of, for its title."""
 
     def __init__(
-        self, folder: Path, checkpoint: str | Path, command: str | None = None, accept: float | None = None
+        self,
+        folder: Path,
+        checkpoint: str | Path,
+        command: str | None = None,
+        accept: float | None = None,
+        pictures: bool = True,
     ) -> None:
         self.folder = folder
         self.checkpoint = Path(checkpoint)
         self.command = command
         self.accept = accept
+        self.pictures = pictures
         self._collector: PredictionCollector | None = None
         self._made_by: dict[str, Any] = {}
 
@@ -79,7 +86,7 @@ class EvaluationReport(Callback):
         if not trainer.is_global_zero or not len(predictions.index):
             return
         data, names = image_data(trainer), model.class_names
-        mistakes = predictions.mistakes().first(MISTAKES)
+        mistakes = predictions.mistakes().first(MISTAKES if self.pictures else 0)
         report = Report(
             f"{self.word} of {self.checkpoint.name}",
             self._facts(data, model),
@@ -92,8 +99,10 @@ class EvaluationReport(Callback):
             f"the temperature {model.calibration.temperature:.3f}" if model.calibration else None,
             self._answers(model, predictions),
         )
-        files = report.files()
+        files = report.files() if self.pictures else {PREDICTIONS: report.predictions_table()}
         write_together(self.folder, files)
+        if not self.pictures:
+            return
         for name in OPTIONAL_FILES - files.keys():
             (self.folder / name).unlink(missing_ok=True)
         print(f"accuracy    {report.accuracy}")

@@ -95,7 +95,7 @@ class Report(NamedTuple):
         files = {
             REPORT_TEXT: self._markdown(rows, len(mistakes.index)).encode(),
             "per_class.csv": _table(rows),
-            PREDICTIONS: _table(self._rows(self.predictions)),
+            PREDICTIONS: self.predictions_table(),
             "confusion.png": as_png(plot_confusion(matrix, self.class_names)),
             "reliability.png": as_png(plot_reliability(self._certainty(), correct)),
         }
@@ -106,6 +106,10 @@ class Report(NamedTuple):
                 side = min(max(_SMALLEST_SIDE, *tiles[0].image.shape[1:]), _LARGEST_SIDE)
                 files[name] = as_png(plot_grid(tiles, side=side))
         return files
+
+    def predictions_table(self) -> bytes:
+        """Make the table of all predictions."""
+        return _table(self._rows(self.predictions))
 
     def _rows(self, predictions: Predictions) -> list[dict[str, Any]]:
         columns = zip(*(column.tolist() for column in predictions), strict=True)

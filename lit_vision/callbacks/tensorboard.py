@@ -35,10 +35,12 @@ class TensorBoardSummary(Callback):
     Args:
         config: the run's config as YAML.
         options: the run's options, values by name, for the columns of HParams.
+        graph: whether to write the graph.
     """
 
-    def __init__(self, config: str, options: Mapping[str, object]) -> None:
+    def __init__(self, config: str, options: Mapping[str, object], graph: bool = True) -> None:
         self.config = config
+        self.graph = graph
         self.options = {
             name: value if isinstance(value, bool | int | float | str) else str(value)
             for name, value in options.items()
@@ -49,7 +51,7 @@ class TensorBoardSummary(Callback):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write everything that is known at the start and takes almost no time, so that even a killed run has it."""
-        self._graph_shown = False
+        self._graph_shown = not self.graph
         for writer in writers(trainer):
             from torch.utils.tensorboard.summary import hparams
 

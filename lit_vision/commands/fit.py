@@ -3,14 +3,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from typing_extensions import override
 
-from lit_vision.callbacks import BestAndLast, ConfigFile, TensorBoardSummary
+from lit_vision.callbacks import BestAndLast, ConfigFile, Pictures, TensorBoardSummary
 from lit_vision.callbacks.epoch_log import best_epoch
 from lit_vision.callbacks.run_folder import run_folder
 from lit_vision.commands import COMMANDS
@@ -45,6 +45,9 @@ class FitCLI(VisionCLI):
 
     command = "fit"
     default_config = "shapes.yaml"
+    one_of_many: ClassVar[bool] = False
+    """Whether the run is one of several alike: it has no table of layers, graph or pictures, and says nothing of what
+    to do next."""
 
     @override
     def before_instantiate_classes(self) -> None:
@@ -59,11 +62,14 @@ class FitCLI(VisionCLI):
     @override
     def make_trainer(self, options: dict[str, Any]) -> Trainer:
         config = self.dump(self.saved_config)
-        callbacks: list[Callback] = [TensorBoardSummary(config, self._hparams())]
-        options["callbacks"] = [*as_list(options["callbacks"]), *callbacks]
+        callbacks: list[Callback] = [TensorBoardSummary(config, self._hparams(), graph=not self.one_of_many)]
         own = self.config_init
+        pictures = Pictures(every_n_validations=0) if self.one_of_many else own.pictures
+        if self.one_of_many and options["enable_model_summary"] is None:
+            options["enable_model_summary"] = False
+        options["callbacks"] = [*as_list(options["callbacks"]), *callbacks]
         trainer = make_trainer(
-            self.config.name, checkpoint=own.checkpoint, pictures=own.pictures, resumed=self.resumed, **options
+            self.config.name, checkpoint=own.checkpoint, pictures=pictures, resumed=self.resumed, **options
         )
         if not options["fast_dev_run"]:
             found: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # declared nowhere
@@ -170,6 +176,8 @@ def _print_summary(run: FitCLI, seconds: float) -> None:
     if checkpoint.best_model_path and tests is not None and tests == origin_of(data, "val", data.hold_out):
         print("       test uses the same images, which chose this epoch: expect a little less on others")
     print(f"time   {seconds:.1f} s")
+    if run.one_of_many:
+        return
     print(f"next   lit-vision {'validate' if tests is None else 'test'} --ckpt_path {shlex.quote(path)}")
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):

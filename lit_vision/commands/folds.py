@@ -9,11 +9,11 @@ import torch
 import yaml
 from torch import Tensor
 
+from lit_vision.callbacks import ValidationReport
 from lit_vision.callbacks.pictures import tiles_of
 from lit_vision.callbacks.report_files import MISTAKES, OPTIONAL_FILES, Report
 from lit_vision.callbacks.run_folder import run_folder
 from lit_vision.commands import COMMANDS
-from lit_vision.commands.evaluate import validate
 from lit_vision.commands.fit import FitCLI, train
 from lit_vision.data import ImageDataModule
 from lit_vision.data.decoding import read_image
@@ -24,15 +24,25 @@ from lit_vision.metrics import Predictions
 from lit_vision.parsing.arguments import find_configs, take_option
 from lit_vision.parsing.help import wants_help
 from lit_vision.runs import BEST, CHECKPOINTS, CONFIG, LAST, PREDICTIONS, REPORT_TEXT, REPORT_VAL, run_folders
+from lit_vision.trainer.factory import make_evaluation_trainer
 from lit_vision.utils.files import write_together
 from lit_vision.utils.log import log_info
 
 _K = 5
 _FOLDER = "folds"
+_PLACE = ("accelerator", "devices", "strategy", "limit_val_batches", "deterministic")
+"""Options of the Trainer that evaluation shares with training."""
+
 _SETTINGS = ("name", "seed_everything", "data", "model", "trainer", "checkpoint")
 """The sections of config.yaml that make two runs the same."""
 
 Row = dict[str, str]
+
+
+class FoldCLI(FitCLI):
+    """The run of one fold."""
+
+    one_of_many = True
 
 
 def folds(words: list[str]) -> None:
@@ -57,7 +67,7 @@ def folds(words: list[str]) -> None:
     found: list[list[Row]] = []
     for fold in range(1, k + 1):
         log_info(f"\nfold {fold} of {k}")
-        run = FitCLI([*words, "--name", name, "--data.val_fold", f"{fold}/{k}"])
+        run = FoldCLI([*words, "--name", name, "--data.val_fold", f"{fold}/{k}"])
         found.append(_out_of_fold(run))
     print()
     for fold, rows in enumerate(found, start=1):
@@ -80,17 +90,26 @@ def _out_of_fold(run: FitCLI) -> list[Row]:
     folder = _find(run)
     if folder is None or not _report(folder).is_file():
         if folder is not None and (folder / CHECKPOINTS / LAST).is_file():
-            run = FitCLI([*run.words, "--ckpt_path", str(folder / CHECKPOINTS / LAST)])
+            run = FoldCLI([*run.words, "--ckpt_path", str(folder / CHECKPOINTS / LAST)])
         train(run)
         folder = run_folder(run.trainer)
         assert folder is not None
-        checkpoints = folder / CHECKPOINTS
-        chosen = checkpoints / (BEST if (checkpoints / BEST).is_file() else LAST)
-        validate(["--ckpt_path", str(chosen), "--verbose", "false"])
+        _predict(run, folder / CHECKPOINTS)
     else:
         log_info(f"done before: {folder}")
     with _report(folder).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         return list(csv.DictReader(file))
+
+
+def _predict(run: FitCLI, checkpoints: Path) -> None:
+    """Predict the images of the fold with the network that was trained on the others."""
+    chosen = checkpoints / (BEST if (checkpoints / BEST).is_file() else LAST)
+    report = ValidationReport(checkpoints / REPORT_VAL, chosen, pictures=False)
+    options = {name: value for name, value in run.config_init.trainer.as_dict().items() if name in _PLACE}
+    trainer = make_evaluation_trainer(
+        **options, precision=run.trainer.precision, callbacks=[report], logger=False, enable_progress_bar=False
+    )
+    trainer.validate(run.model, run.datamodule, ckpt_path=chosen, verbose=False, weights_only=True)
 
 
 def _find(run: FitCLI) -> Path | None:

@@ -12,6 +12,8 @@ from lit_vision.models.modules import InputSpec, first_line
 from lit_vision.models.unfreeze import LayerStage
 from lit_vision.models.weights_file import WeightsFile, read_weights
 
+_WIDTHS: dict[tuple[type, str, int], int] = {}  # found before, by library, network and size
+
 
 class Backbone(ABC):
     """What a library knows of one of its networks without the last layer.
@@ -81,6 +83,8 @@ class Backbone(ABC):
         Raises:
             UserError: the network cannot take images of ``image_size`` pixels, or does not give one vector of features.
         """
+        if (known := _WIDTHS.get((type(self), self.arch, image_size))) is not None:
+            return known
         network = self.on_meta()
         with torch.device("meta"):
             try:
@@ -93,6 +97,7 @@ class Backbone(ABC):
                 ) from error
         if not isinstance(features, Tensor) or features.ndim != 2:
             raise UserError(f"{self.arch} does not give one vector of features: choose another --model.arch")
+        _WIDTHS[type(self), self.arch, image_size] = features.shape[1]
         return features.shape[1]
 
     def read(self, weights: str | Path) -> WeightsFile:
