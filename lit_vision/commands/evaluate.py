@@ -34,6 +34,9 @@ class EvaluationCLI(VisionCLI):
     command = "validate"
     report_class: type[EvaluationReport] = ValidationReport
     report_folder = REPORT_VAL
+    needs_report = False
+    """Whether it is an error if the report cannot be written."""
+
     accept: float | None = None
     weights: str | None = None
     """The file of weights to evaluate if there is no checkpoint."""
@@ -72,10 +75,15 @@ class EvaluationCLI(VisionCLI):
             options["logger"] = False  # fit has logged the same figures
         if not options["fast_dev_run"]:
             found = self.checkpoint or Path(self.weights or "")
-            ensure_writable(found.parent, "--ckpt_path FILE (copy the checkpoint there first)")
             command = f"lit-vision {self.command} {shlex.join(self.words)}"
             report = self.report_class(found.parent / self.report_folder, found, command, self.accept)
-            options["callbacks"] = [*as_list(options["callbacks"]), report]
+            try:
+                ensure_writable(found.parent, "--ckpt_path FILE (copy the checkpoint there first)")
+                options["callbacks"] = [*as_list(options["callbacks"]), report]
+            except UserError as error:
+                if self.needs_report:
+                    raise
+                log_info(f"no report: {error}")
         return make_evaluation_trainer(**options)
 
     @property
@@ -92,6 +100,7 @@ class TestCLI(EvaluationCLI):
     command = "test"
     report_class = TestReport
     report_folder = REPORT
+    needs_report = True
 
     @override
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

@@ -115,6 +115,7 @@ def _metadata(model: Classifier) -> dict[str, str]:
         "image_size": spec.image_size,
         "resize": spec.resize,
         "decoding": spec.decoding,
+        "temperature": model.calibration.temperature if model.calibration else 1.0,
     }
     return {name: json.dumps(value) for name, value in known.items()}
 

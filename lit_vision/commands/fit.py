@@ -121,7 +121,8 @@ def train(run: FitCLI) -> None:
     except TrainingInterrupted:
         if folder:
             last = shlex.quote(str(folder / CHECKPOINTS / LAST))
-            log_info(f"\nstopped; resume with  lit-vision fit --ckpt_path {last}")
+            resume = "the same command" if run.one_of_many else f"lit-vision fit --ckpt_path {last}"
+            log_info(f"\nstopped; resume with  {resume}")
         if not trainer.is_global_zero and launched_by_lightning(trainer):
             return  # Lightning would take any exit code but 0 for a failure, and kill the first process
         raise

@@ -1,6 +1,7 @@
 import csv
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,13 @@ from lit_vision.errors import UserError
 from lit_vision.insight.intervals import spread, with_interval
 from lit_vision.metrics import Predictions
 from lit_vision.parsing.arguments import find_configs, take_option
+from lit_vision.parsing.config_content import read_config
 from lit_vision.parsing.help import wants_help
 from lit_vision.runs import BEST, CHECKPOINTS, CONFIG, LAST, PREDICTIONS, REPORT_TEXT, REPORT_VAL, run_folders
 from lit_vision.trainer.factory import make_evaluation_trainer
 from lit_vision.utils.files import write_together
 from lit_vision.utils.log import log_info
+from lit_vision.utils.text import from_cell
 
 _K = 5
 _FOLDER = "folds"
@@ -42,6 +45,7 @@ Row = dict[str, str]
 class FoldCLI(FitCLI):
     """The run of one fold."""
 
+    command = "folds"
     one_of_many = True
 
 
@@ -85,8 +89,14 @@ def _read_k(word: str) -> int:
 
 def _out_of_fold(run: FitCLI) -> list[Row]:
     """Train on the other folds, unless that was done before, and return the predictions for this one."""
-    if run.trainer.world_size > 1:
+    trainer = run.trainer
+    if trainer.world_size > 1:
         raise UserError("folds trains in one process: set --trainer.devices to 1")
+    if trainer.fast_dev_run or trainer.limit_val_batches == 0 or not trainer.checkpoint_callbacks:  # type: ignore[attr-defined]
+        raise UserError(
+            "folds needs a checkpoint and a validation of each fold: leave --trainer.fast_dev_run, limit_val_batches 0 "
+            "and enable_checkpointing false out"
+        )
     folder = _find(run)
     if folder is None or not _report(folder).is_file():
         if folder is not None and (folder / CHECKPOINTS / LAST).is_file():
@@ -98,7 +108,7 @@ def _out_of_fold(run: FitCLI) -> list[Row]:
     else:
         log_info(f"done before: {folder}")
     with _report(folder).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return list(csv.DictReader(file))
+        return [{name: from_cell(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
 
 
 def _predict(run: FitCLI, checkpoints: Path) -> None:
@@ -116,9 +126,9 @@ def _find(run: FitCLI) -> Path | None:
     """The folder of an earlier run with the same settings; None if there is none."""
     ours = yaml.safe_load(run.dump(run.saved_config))
     for folder in run_folders(run.logs, run.config.name):
-        if (folder / CONFIG).is_file():
-            theirs = yaml.safe_load((folder / CONFIG).read_text())
-            if isinstance(theirs, dict) and all(theirs.get(key) == ours.get(key) for key in _SETTINGS):
+        with suppress(UserError, OSError):  # a config that cannot be read is that of another run
+            theirs = read_config(folder / CONFIG)
+            if all(theirs.get(key) == ours.get(key) for key in _SETTINGS):
                 return folder
     return None
 

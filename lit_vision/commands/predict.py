@@ -110,7 +110,7 @@ def predict(words: list[str]) -> int:
         ensure_writable(Path(options.heatmap), "--heatmap")
     found = progress_bar(None, len(paths), predictions(model, paths, options.device, options.tta, options.unsure))
     if options.heatmap is not None:
-        found = _with_heatmaps(found, model, Path(options.heatmap), os.path.commonpath([path.parent for path in paths]))
+        found = _with_heatmaps(found, model, Path(options.heatmap), paths)
     unreadable = _report(found, model.class_names, len(paths), options, doubts)
     log_info(f"checkpoint {checkpoint}")
     return 1 if unreadable else 0
@@ -124,6 +124,8 @@ class _Doubts:
         if accept is None:
             accept = min(_ACCEPT, calibration.most_accepted())
         self._threshold = calibration.threshold(accept)
+        if not len(calibration.features):
+            log_info("the checkpoint cannot tell what is unlike anything seen: it has no features of images")
         log_info(f"answers with a probability of at least {self._threshold:.4f} are right in {accept:.4g} of all cases")
 
     def about(self, prediction: Prediction) -> str:
@@ -131,15 +133,18 @@ class _Doubts:
         return self._calibration.why_unsure(max(prediction.probabilities), prediction.distance, self._threshold)
 
 
-def _with_heatmaps(found: Iterable[Prediction], model: Classifier, folder: Path, above: str) -> Iterator[Prediction]:
-    """Write a heatmap of each image to a folder, under its path below the folder ``above``."""
+def _with_heatmaps(
+    found: Iterable[Prediction], model: Classifier, folder: Path, paths: Sequence[Path]
+) -> Iterator[Prediction]:
+    """Write a heatmap of each image to a folder, under its path below the folder that all images are in."""
+    above = os.path.commonpath([path.absolute().parent for path in paths])
     mean, std = (torch.tensor(scale)[:, None, None] for scale in (model.input_spec.mean, model.input_spec.std))
     for prediction in found:
         if prediction.image is not None:
             image = ((to_float(prediction.image) - mean) / std)[None]
             best = torch.tensor(prediction.probabilities).argmax()[None]
             picture = overlay(prediction.image, heatmaps(model, image, best)[0])
-            path = folder / f"{os.path.relpath(prediction.path, above)}.png"
+            path = folder / f"{os.path.relpath(prediction.path.absolute(), above)}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, as_png(Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())))
         yield prediction

@@ -92,7 +92,10 @@ def _best(metrics: list[dict[str, float]], config: Mapping[str, Any]) -> str:
 def _test_accuracy(folder: Path) -> str:
     if not (folder / CHECKPOINTS / REPORT / PREDICTIONS).is_file():
         return "not tested"
-    predictions = read_predictions(folder / CHECKPOINTS / REPORT)
+    try:
+        predictions = read_predictions(folder / CHECKPOINTS / REPORT)
+    except UserError:
+        return "damaged report"
     if not predictions:
         return "not tested"
     right = sum(found.is_right for found in predictions.values())

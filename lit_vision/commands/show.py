@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lit_vision.models.calibration import read_calibration
 from lit_vision.models.checkpoint import read_checkpoint
 from lit_vision.parsing.arguments import bare_parser
 from lit_vision.runs import find_checkpoint, logs_folder
@@ -48,6 +49,9 @@ def _facts(path: Path, checkpoint: Mapping[str, Any]) -> Iterator[tuple[str, Any
     yield "classes", f"{len(names)}: {', '.join(map(str, names))}"
     yield "input", _joined({name: hparams.pop(name) for name in _INPUT if name in hparams})
     yield "options", _joined(hparams)
+    if (calibration := read_calibration(checkpoint)) is not None:
+        images = f"{len(calibration.correct):,} validation images"
+        yield "calibrated", f"temperature {calibration.temperature:.4f}, {images}"
     if "epoch" in checkpoint and "global_step" in checkpoint:
         yield "trained", f"{checkpoint['global_step']:,} steps, {_epochs(checkpoint)}"
     for key, state in checkpoint.get("callbacks", {}).items():

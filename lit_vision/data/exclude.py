@@ -1,7 +1,6 @@
 """Images that are left out of a data set, by a table of their names."""
 
 import csv
-import re
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,11 +9,10 @@ import torch
 
 from lit_vision.data.batch import LabelledImages
 from lit_vision.errors import UserError
-from lit_vision.utils.text import printable
+from lit_vision.utils.text import from_cell, printable
 
 _NAMES = ("image", "path")  # columns that may have the names
 _MARK = "exclude"
-_ESCAPED = re.compile(r"'[=@\t\r+-]")  # as written by as_cell
 
 
 class Exclude:
@@ -48,7 +46,7 @@ class Exclude:
             raise UserError(f"{self.table} cannot be read ({error.strerror}): set --data.exclude to a table") from error
         except csv.Error as error:
             raise UserError(f"{self.table} is not a CSV file ({error}): set --data.exclude to a table") from error
-        return frozenset(_unescaped(row[column]) for row in marked if row[column])
+        return frozenset(from_cell(row[column]) for row in marked if row[column])
 
     def check_known(self, known: Collection[str]) -> None:
         """Check that every name is that of an image.
@@ -70,7 +68,3 @@ class Exclude:
         """Leave out those of the images, with one name each, that are excluded."""
         keep = torch.tensor([name not in self.names for name in names])
         return images if keep.all() else images.subset(keep.nonzero().flatten())
-
-
-def _unescaped(name: str) -> str:
-    return name[1:] if _ESCAPED.match(name) else name

@@ -166,7 +166,7 @@ def _markdown(
     copies: int,
     suspects: int,
 ) -> str:
-    lines = ["# Check of the data", "", *(f"- {name}: {text}" for name, text in facts.items()), ""]
+    lines = ["# Check of the data", "", *(f"- {name}: {printable(text)}" for name, text in facts.items()), ""]
     lines += ["![Images of each class](counts.png)", ""]
     if broken := [found for found in findings if found.kind == BROKEN]:
         lines += ["## Broken files", "", *(f"- `{printable(found.detail)}`" for found in broken), ""]
@@ -175,8 +175,9 @@ def _markdown(
         lines += ["## Copies", "", "Red ones are in two splits, or have two labels.", ""]
         lines += [f"![{shown}](copies.png)", ""]
     if suspects:
-        shown = f"The {len(pictures['labels.png'])} most suspicious of {suspects:,}"
-        lines += ["## Labels that are likely wrong", "", f"{shown}. Networks that did not see the image disagree.", ""]
+        more = f" These are the {_PICTURES} most suspicious of {suspects:,}." if suspects > _PICTURES else ""
+        shown = "Images with labels that are likely wrong"
+        lines += ["## Labels that are likely wrong", "", f"Networks that did not see the image disagree.{more}", ""]
         lines += [f"![{shown}](labels.png)", ""]
     lines += [
         f"All findings are in [{FINDINGS}]({FINDINGS}). Put an x into the column exclude of an image that is to be "

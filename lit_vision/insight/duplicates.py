@@ -69,32 +69,41 @@ def near_copies(pictures: Tensor, hashes: Tensor, mirrored_hashes: Tensor) -> li
     """Find pictures that look the same, such as copies that were resized, compressed again or mirrored.
 
     Hashes find the candidates, and the pictures themselves decide, for the hashes of blurred pictures may be alike.
+    Each copy is paired once, with the first picture that it is like.
 
     Args:
         pictures: (N, 3, SMALL, SMALL) uint8, see :func:`shrink`.
         hashes: (N, 64) bool, see :func:`perceptual_hash`.
         mirrored_hashes: (N, 64) bool, those of the mirrored pictures.
     """
-    signs = hashes.float() * 2 - 1
-    found: dict[tuple[int, int], bool] = {}
-    for other, mirrored in ((signs, False), (mirrored_hashes.float() * 2 - 1, True)):
-        for start in range(0, len(signs), _BLOCK):
-            different = (_BITS - signs[start : start + _BLOCK] @ other.T) / 2
-            for row, column in (different <= _NEAR).nonzero().tolist():
-                if (first := start + row) < column and _look_the_same(pictures[first], pictures[column], mirrored):
-                    found.setdefault((first, column), mirrored)
-    return [Pair(*pair, mirrored=mirrored) for pair, mirrored in sorted(found.items())]
+    signs, mirrored_signs = (found.float() * 2 - 1 for found in (hashes, mirrored_hashes))
+    is_copy = torch.zeros(len(signs), dtype=torch.bool)
+    pairs = []
+    for start in range(0, len(signs), _BLOCK):
+        block = signs[start : start + _BLOCK]
+        near = [(_BITS - block @ other.T) / 2 <= _NEAR for other in (signs, mirrored_signs)]
+        for row in (near[0] | near[1]).any(1).nonzero().flatten().tolist():
+            first = start + row
+            for mirrored in (False, True):
+                candidates = near[mirrored][row].nonzero().flatten()
+                candidates = candidates[(candidates > first) & ~is_copy[candidates]]
+                for part in candidates.split(_BLOCK):
+                    copies = part[_look_the_same(pictures[first], pictures[part], mirrored)]
+                    is_copy[copies] = True
+                    pairs += [Pair(first, copy, mirrored=mirrored) for copy in copies.tolist()]
+    return pairs
 
 
-def _look_the_same(first: Tensor, second: Tensor, mirrored: bool) -> bool:
-    a, b = first.float(), (second.flip(-1) if mirrored else second).float()
+def _look_the_same(picture: Tensor, others: Tensor, mirrored: bool) -> Tensor:
+    """Which of other pictures (n, 3, SMALL, SMALL) look the same as one, or as its mirror image, (n,) bool."""
+    a, b = picture[None].float(), (others.flip(-1) if mirrored else others).float()
     # without the mean of each channel, for a common background would hide what is before it
-    centred_a, centred_b = ((one - one.mean((1, 2), keepdim=True)).flatten() for one in (a, b))
-    scale = centred_a.norm() * centred_b.norm()
-    if scale < 1:  # of one colour
-        return bool((a - b).abs().mean() < 1)
-    correlation = float(centred_a @ centred_b / scale)
-    return correlation >= _SAME or (correlation >= _ALIKE and float((a - b).abs().mean()) <= _MOST_DIFFERENCE)
+    centred_a, centred_b = ((one - one.mean((2, 3), keepdim=True)).flatten(1) for one in (a, b))
+    scale = centred_a.norm(dim=1) * centred_b.norm(dim=1)
+    correlation = (centred_a * centred_b).sum(1) / scale.clamp(min=1)
+    difference = (a - b).abs().mean((1, 2, 3))
+    alike = (correlation >= _SAME) | ((correlation >= _ALIKE) & (difference <= _MOST_DIFFERENCE))
+    return torch.where(scale < 1, difference < 1, alike)  # those of one colour have no structure
 
 
 def groups_of(count: int, pairs: Sequence[Pair]) -> Tensor:

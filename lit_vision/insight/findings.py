@@ -1,13 +1,15 @@
 """What is wrong with a data set: images that cannot be read, copies, labels that are likely wrong."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import NamedTuple
 
-from lit_vision.insight.duplicates import Pair, exact_copies, near_copies
+from lit_vision.insight.duplicates import Pair, exact_copies, groups_of, near_copies
 from lit_vision.insight.label_noise import Suspects
 from lit_vision.insight.scan import Look, stacked
 
 BROKEN, EXACT, NEAR, MIRRORED, LABEL = "broken", "exact copy", "near copy", "mirrored copy", "label"
+
+_RANK = {"test": 0, "val": 1}  # of the splits, by which a copy stays
 
 
 class Item(NamedTuple):
@@ -70,30 +72,42 @@ def find_pairs(items: Sequence[Item]) -> list[Pair]:
 
 
 def describe_pairs(items: Sequence[Item], pairs: Sequence[Pair], names: Sequence[str]) -> Iterator[Finding]:
-    """The copies as findings.
+    """The copies as findings: of images that are copies of each other, all but one are to be left out.
 
-    Of two images in different splits, the one in train is to be left out; of two in one split, the second. If their
-    labels differ as well, both are, since nothing says which label is right.
+    The one that stays is in test if there is one, otherwise in val. If their labels differ, none stays, since nothing
+    says which label is right.
 
     Args:
         items: the images.
         pairs: the copies.
         names: a name for each class.
     """
-    for pair in pairs:
-        first, second = items[pair.first], items[pair.second]
-        other, copy = pair.first, pair.second
-        if first.split == "train" and second.split != "train":
-            other, copy = copy, other
-        reasons = []
-        if first.split != second.split:
-            reasons.append(f"in {first.split} and {second.split}")
-        if first.label != second.label:
-            reasons.append(f"labels {names[items[copy].label]} and {names[items[other].label]}")
-        kind = EXACT if pair.exact else MIRRORED if pair.mirrored else NEAR
-        yield Finding(kind, copy, other, detail="; ".join(reasons), exclude=True)
-        if first.label != second.label:
-            yield Finding(kind, other, copy, detail="; ".join(reasons), exclude=True)
+    mirrored = {frozenset((pair.first, pair.second)) for pair in pairs if pair.mirrored}
+    groups: dict[int, list[int]] = {}
+    for position, group in enumerate(groups_of(len(items), pairs).tolist()):
+        groups.setdefault(group, []).append(position)
+    for members in groups.values():
+        original, *copies = sorted(members, key=lambda position: (_RANK.get(items[position].split, 2), position))
+        if not copies:
+            continue
+        found = [_describe_copy(items, copy, original, names, mirrored) for copy in copies]
+        yield from found
+        if len({items[position].label for position in members}) > 1:
+            yield found[0]._replace(item=original, other=copies[0])
+
+
+def _describe_copy(
+    items: Sequence[Item], copy: int, original: int, names: Sequence[str], mirrored: Container[frozenset[int]]
+) -> Finding:
+    one, other = items[copy], items[original]
+    reasons = []
+    if one.split != other.split:
+        reasons.append(f"in {one.split} and {other.split}")
+    if one.label != other.label:
+        reasons.append(f"labels {names[one.label]} and {names[other.label]}")
+    exact = one.look.content == other.look.content
+    kind = EXACT if exact else MIRRORED if frozenset((copy, original)) in mirrored else NEAR
+    return Finding(kind, copy, original, detail="; ".join(reasons), exclude=True)
 
 
 def describe_suspects(suspects: Suspects, positions: Sequence[int]) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-_FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.,]+$)")  # but not a number
+_FORMULA = re.compile(r"'*([=@\t\r]|[+-](?![\d.,]+$))")  # but not a number; and what would be read as one again
 _UNSHOWN = {"Cc", "Cs", "Cn", "Zl", "Zp"}  # control characters, lone bytes, unassigned code points, line separators
 
 
@@ -29,6 +29,11 @@ def class_name(name: str) -> str:
 def as_cell(text: str) -> str:
     """Text for a cell of a table: what a spreadsheet would take for a formula, and run, begins with an apostrophe."""
     return f"'{text}" if _FORMULA.match(text) else text
+
+
+def from_cell(cell: str) -> str:
+    """The text that :func:`as_cell` made a cell from."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell[1:]) else cell
 
 
 def _escape(char: str) -> str:

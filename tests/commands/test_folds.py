@@ -71,6 +71,9 @@ def test_the_same_command_goes_on_where_it_stopped(cli):
         ("--k 60", "too few for 60 folds"),
         ("--ckpt_path best", "leave --ckpt_path and --data.val_fold out"),
         ("--data.val_fold 1/2", "leave --ckpt_path and --data.val_fold out"),
+        ("--trainer.fast_dev_run true", "folds needs a checkpoint and a validation of each fold"),
+        ("--trainer.limit_val_batches 0", "folds needs a checkpoint and a validation of each fold"),
+        ("--trainer.enable_checkpointing false", "folds needs a checkpoint and a validation of each fold"),
         ("--trainer.devices 2", "folds trains in one process"),
     ],
 )
@@ -97,3 +100,14 @@ def test_another_fold_is_refused_when_a_run_goes_on(cli):
     assert "would move images between training and validation" in result.err
     assert "leave --data.val_fold as they were" in result.err
     assert cli("validate --ckpt_path last").code == 0
+
+
+def test_class_names_that_look_like_formulas(cli, folders):
+    names = {"=cat": 6, "-dog": 6}
+    root = folders({"train": names})
+    line = f"folds --config folder.yaml --data.root {root} --data.image_size 32 --trainer.max_epochs 1 --k 2"
+    result = cli(line)
+    assert (result.code, result.err) == (0, "")
+    rows = table(Path("lightning_logs/folder_folds/folds/predictions.csv"))
+    assert {row["label"] for row in rows} == {"'=cat", "'-dog"}
+    assert cli(line).code == 0

@@ -1,6 +1,6 @@
 import pytest
 
-from lit_vision.utils.text import as_cell, printable
+from lit_vision.utils.text import as_cell, from_cell, printable
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,9 @@ def test_what_is_no_text_is_escaped(name, shown):
 )
 def test_no_cell_is_a_formula(text, cell):
     assert as_cell(text) == cell
+    assert from_cell(cell) == text
+
+
+@pytest.mark.parametrize("text", ["", "a", "'", "'a", "=a", "'=a", "''=a", "-1", "-a", "'-1", "'-a", "+", "@'"])
+def test_a_cell_gives_its_text_back(text):
+    assert from_cell(as_cell(text)) == text
