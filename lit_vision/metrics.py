@@ -1,6 +1,6 @@
 """Loss and accuracy of an epoch, and the predictions for a split."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import torch
 from lightning.pytorch import Trainer
@@ -106,6 +106,11 @@ class Predictions(NamedTuple):
 
     def _select(self, chosen: Tensor) -> "Predictions":
         return Predictions(*(column[chosen] for column in self))
+
+
+def are_logits(outputs: object, batch: Batch | FeatureBatch) -> TypeGuard[Tensor]:
+    """Whether what a step returned are logits (N, classes) of a batch; a network of one's own may return a loss."""
+    return isinstance(outputs, Tensor) and outputs.dim() == 2 and len(outputs) == len(batch.label)
 
 
 class PredictionCollector:

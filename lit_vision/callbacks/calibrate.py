@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from lit_vision.data.batch import evenly_spaced
 from lit_vision.data.loader import BatchLoader
+from lit_vision.metrics import are_logits
 from lit_vision.models.calibration import Calibration, calibrate
 from lit_vision.models.classifier import Classifier
 from lit_vision.models.weights_file import last_linear
@@ -53,7 +54,7 @@ class Calibrate(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self._sample is not None and isinstance(outputs, Tensor) and len(outputs):
+        if self._sample is not None and are_logits(outputs, batch) and len(outputs):
             self._sample.add(batch.index, outputs)
 
     @override

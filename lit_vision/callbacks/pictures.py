@@ -16,7 +16,7 @@ from lit_vision.data.batch import Batch, MixedBatch, evenly_spaced
 from lit_vision.data.datamodule import ImageDataModule, image_data
 from lit_vision.data.loader import BatchLoader
 from lit_vision.errors import check_at_least
-from lit_vision.metrics import PredictionCollector, Predictions
+from lit_vision.metrics import PredictionCollector, Predictions, are_logits
 from lit_vision.models.classifier import Classifier
 from lit_vision.models.modules import in_eval_mode
 from lit_vision.plots import GREEN, RED, Tile, plot_confusion, plot_grid, to_image
@@ -103,7 +103,7 @@ class Pictures(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self._collector is not None and isinstance(outputs, Tensor):
+        if self._collector is not None and are_logits(outputs, batch):
             self._collector.add(batch, outputs)
 
     @override

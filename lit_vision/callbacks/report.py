@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
-from torch import Tensor
 from typing_extensions import override
 
 from lit_vision.callbacks.pictures import prediction_tiles
@@ -18,7 +17,7 @@ from lit_vision.data.image_names import files_of
 from lit_vision.data.loader import BatchLoader
 from lit_vision.data.sources.files import FileDataModule
 from lit_vision.errors import UserError
-from lit_vision.metrics import PredictionCollector, Predictions
+from lit_vision.metrics import PredictionCollector, Predictions, are_logits
 from lit_vision.models.classifier import Classifier
 from lit_vision.models.epoch_metrics import Stage
 from lit_vision.models.heatmap import heatmaps, overlay
@@ -68,18 +67,33 @@ class EvaluationReport(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._made_by = dict((checkpoint.get("provenance") or [{}])[-1])
 
-    def _start(self, loader: object, model: LightningModule) -> None:
-        self._collector = None
-        if isinstance(loader, BatchLoader) and isinstance(model, Classifier):
-            temperature = model.calibration.temperature if model.calibration else 1.0
-            self._collector = PredictionCollector(loader, model.device, temperature)
+    def _loader(self, trainer: Trainer) -> object:
+        return trainer.test_dataloaders if self.stage == "test" else trainer.val_dataloaders
 
-    def _add(self, batch: Any, outputs: STEP_OUTPUT) -> None:
-        if self._collector is not None and isinstance(outputs, Tensor):
+    def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Get ready to collect predictions."""
+        loader = self._loader(trainer)
+        self._collector = None
+        if isinstance(loader, BatchLoader) and isinstance(pl_module, Classifier):
+            temperature = pl_module.calibration.temperature if pl_module.calibration else 1.0
+            self._collector = PredictionCollector(loader, pl_module.device, temperature)
+
+    def add_batch(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect the predictions for a batch."""
+        if self._collector is not None and are_logits(outputs, batch):
             self._collector.add(batch, outputs)
 
-    def _finish(self, trainer: Trainer, model: LightningModule, loader: object) -> None:
+    def finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the report."""
+        model, loader = pl_module, self._loader(trainer)
         if self._collector is None or not isinstance(model, Classifier) or not isinstance(loader, BatchLoader):
             return
         predictions = self._collector.predictions(trainer)
@@ -153,26 +167,9 @@ class TestReport(EvaluationReport):
 
     stage = "test"
     word = "Test"
-
-    @override
-    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start(trainer.test_dataloaders, pl_module)
-
-    @override
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: STEP_OUTPUT,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._add(batch, outputs)
-
-    @override
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._finish(trainer, pl_module, trainer.test_dataloaders)
+    on_test_epoch_start = EvaluationReport.begin
+    on_test_batch_end = EvaluationReport.add_batch
+    on_test_end = EvaluationReport.finish
 
 
 class ValidationReport(EvaluationReport):
@@ -180,26 +177,9 @@ class ValidationReport(EvaluationReport):
 
     stage = "val"
     word = "Validation"
-
-    @override
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start(trainer.val_dataloaders, pl_module)
-
-    @override
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: STEP_OUTPUT,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._add(batch, outputs)
-
-    @override
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._finish(trainer, pl_module, trainer.val_dataloaders)
+    on_validation_epoch_start = EvaluationReport.begin
+    on_validation_batch_end = EvaluationReport.add_batch
+    on_validation_end = EvaluationReport.finish
 
 
 def _heatmaps(model: Classifier, data: ImageDataModule, loader: BatchLoader, mistakes: Predictions) -> Sequence[Tile]:

@@ -72,3 +72,12 @@ def test_without_a_validation_of_these_weights_there_is_none(options):
     _, _, checkpoint = fit(model, **options)
     assert checkpoint == {}
     assert model.calibration is None
+
+
+def test_a_step_of_ones_own_may_return_its_loss():
+    class Own(SmallCNN):
+        def validation_step(self, batch, batch_idx):
+            return self.step(batch, "val")[0]
+
+    _, _, checkpoint = fit(Own())
+    assert checkpoint == {}
