@@ -18,10 +18,13 @@ from lit_vision.commands import COMMANDS
 from lit_vision.commands.fit import FitCLI, train
 from lit_vision.data import ImageDataModule
 from lit_vision.data.decoding import read_image
+from lit_vision.data.fingerprint import fingerprint
+from lit_vision.data.image_names import image_names
 from lit_vision.data.sources.files import FileDataModule
 from lit_vision.errors import UserError
 from lit_vision.insight.intervals import spread, with_interval
 from lit_vision.metrics import Predictions
+from lit_vision.models.checkpoint import read_checkpoint
 from lit_vision.parsing.arguments import find_configs, take_option
 from lit_vision.parsing.config_content import read_config
 from lit_vision.parsing.help import wants_help
@@ -98,15 +101,19 @@ def _out_of_fold(run: FitCLI) -> list[Row]:
             "and enable_checkpointing false out"
         )
     folder = _find(run)
-    if folder is None or not _report(folder).is_file():
-        if folder is not None and (folder / CHECKPOINTS / LAST).is_file():
-            run = FoldCLI([*run.words, "--ckpt_path", str(folder / CHECKPOINTS / LAST)])
-        train(run)
-        folder = run_folder(run.trainer)
-        assert folder is not None
-        _predict(run, folder / CHECKPOINTS)
-    else:
+    if folder is not None and _report(folder).is_file():
         log_info(f"done before: {folder}")
+        return _read_rows(folder)
+    if folder is not None:
+        run = FoldCLI([*run.words, "--ckpt_path", str(folder / CHECKPOINTS / LAST)])
+    train(run)
+    folder = run_folder(run.trainer)
+    assert folder is not None
+    _predict(run, folder / CHECKPOINTS)
+    return _read_rows(folder)
+
+
+def _read_rows(folder: Path) -> list[Row]:
     with _report(folder).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         return [{name: from_cell(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
 
@@ -123,14 +130,27 @@ def _predict(run: FitCLI, checkpoints: Path) -> None:
 
 
 def _find(run: FitCLI) -> Path | None:
-    """The folder of an earlier run with the same settings; None if there is none."""
+    """The folder of an earlier run with the same settings and images; None if there is none."""
     ours = yaml.safe_load(run.dump(run.saved_config))
     for folder in run_folders(run.logs, run.config.name):
-        with suppress(UserError, OSError):  # a config that cannot be read is that of another run
+        with suppress(UserError, OSError):  # what cannot be read is another run
             theirs = read_config(folder / CONFIG)
-            if all(theirs.get(key) == ours.get(key) for key in _SETTINGS):
+            if all(theirs.get(key) == ours.get(key) for key in _SETTINGS) and _has_the_images(run.datamodule, folder):
                 return folder
     return None
+
+
+def _has_the_images(data: ImageDataModule, folder: Path) -> bool:
+    """Whether a run was trained on the images of the other folds, and predicted those of this one, if it did."""
+    data.prepare_data()
+    parts = data.hold_out.divide(data.used("train"), data.class_names)
+    ours = fingerprint(parts["train"], "", None)
+    state = read_checkpoint(folder / CHECKPOINTS / LAST).get(type(data).__qualname__) or {}
+    theirs = state.get("fingerprint") or {}
+    if any(theirs.get(name) != ours[name] for name in ("images", "names", "labels")):
+        return False
+    names = image_names(parts["val"], data.root, "train")
+    return not _report(folder).is_file() or sorted(names) == sorted(row["image"] for row in _read_rows(folder))
 
 
 def _report(folder: Path) -> Path:

@@ -99,6 +99,8 @@ def predict(words: list[str]) -> int:
     model, checkpoint = load_trained(options.ckpt_path, options.name, options.model)
     if options.accept is not None:
         check_accept(options.accept)
+        if not options.unsure:
+            raise UserError("accept says when the network is unsure: add --unsure true, or leave --accept out")
     doubts = _Doubts(needed_calibration(model.calibration, checkpoint), options.accept) if options.unsure else None
     paths = _find_images([Path(image) for image in options.images])
     for option, file, suffix in (("--output", options.output, None), ("--grid", options.grid, ".png")):

@@ -111,3 +111,18 @@ def test_class_names_that_look_like_formulas(cli, folders):
     rows = table(Path("lightning_logs/folder_folds/folds/predictions.csv"))
     assert {row["label"] for row in rows} == {"'=cat", "'-dog"}
     assert cli(line).code == 0
+
+
+def test_other_images_are_trained_anew(cli, folders):
+    root = folders({"train": {"red": 9, "blue": 9}})
+    line = f"folds --config folder.yaml --data.root {root} --data.image_size 32 --trainer.max_epochs 1 --k 3"
+    assert cli(line).code == 0
+    assert cli(line).out.count("done before") == 3
+    (root / "train/red/0.png").rename(root / "train/red/other.png")
+    again = cli(line)
+    assert again.code == 0
+    assert "done before" not in again.out
+    rows = table(Path("lightning_logs/folder_folds/folds/predictions.csv"))
+    assert sorted(row["image"] for row in rows) == sorted(
+        path.relative_to(root).as_posix() for path in root.rglob("*.png")
+    )

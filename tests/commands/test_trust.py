@@ -99,6 +99,7 @@ def test_test_reports_how_far_probabilities_can_be_trusted(cli, fitted):
         ("predict --ckpt_path best --images new --unsure true --accept 0.9999", "no threshold makes sure"),
         ("predict --ckpt_path best --images new --unsure true --accept 2", "accept 2.0 is out of range"),
         ("predict --ckpt_path best --images new --unsure perhaps", "--unsure"),
+        ("predict --ckpt_path best --images new --accept 0.4", "add --unsure true, or leave --accept out"),
     ],
 )
 def test_what_cannot_be_accepted_is_one_line(cli, fitted, line, message):
