@@ -11,7 +11,7 @@ from typing_extensions import override
 from lit_vision.commands import COMMANDS
 from lit_vision.data import ImageDataModule
 from lit_vision.errors import UserError
-from lit_vision.insight.check_report import summary, write_check_report
+from lit_vision.insight.check_report import class_table, summary, write_check_report
 from lit_vision.insight.duplicates import groups_of
 from lit_vision.insight.findings import describe_pairs, describe_suspects, find_broken, find_pairs, leaks
 from lit_vision.insight.label_noise import find_suspects, out_of_fold
@@ -29,6 +29,7 @@ _ARCH = "mobilenet_v2"
 """The network that is used if the command line names none; its weights are loaded later, if they can be had."""
 
 _NAMES_A_NETWORK = {"--config", "-c", "--ckpt_path", "--model"}
+_MOST_CLASSES = 30  # whose images are counted on the terminal; the report has all
 _FEWEST = 20  # images, for networks that learn the labels of the others
 
 
@@ -81,6 +82,8 @@ def check(words: list[str]) -> int:
     date = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     facts = {"data": f"{type(data).__name__}, {data.root}", "date": date, "command": f"`{command}`", **found}
     write_check_report(folder, items, findings, data.class_names, whole.picture, facts)
+    if len(data.class_names) <= _MOST_CLASSES:
+        print("\n".join([*class_table(items, data.class_names), ""]))
     for name, text in found.items():
         print(f"{name:<10} {text}")
     print(f"report     {folder / REPORT_TEXT}")

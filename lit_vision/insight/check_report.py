@@ -2,10 +2,9 @@
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +15,6 @@ from lit_vision.plots import RED, Tile, as_png, plot_counts, plot_grid
 from lit_vision.runs import REPORT_TEXT
 from lit_vision.utils.files import write_together
 from lit_vision.utils.text import as_cell, printable
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 FINDINGS = "findings.csv"
 COPIES = (EXACT, NEAR, MIRRORED)
@@ -56,6 +52,31 @@ def summary(items: Sequence[Item], findings: Sequence[Finding], unchecked: str) 
     return lines
 
 
+def class_table(items: Sequence[Item], class_names: Sequence[str]) -> list[str]:
+    """The number of images of each class in each split, as the lines of a table.
+
+    Args:
+        items: the images.
+        class_names: a name for each label.
+    """
+    counts = _counts(items, len(class_names))
+    names = ["class", *(printable(name) for name in class_names)]
+    columns = [[split, *(f"{count:,}" for count in values)] for split, values in counts.items()]
+    widths = [max(map(len, column)) for column in columns]
+    first = max(map(len, names))
+    return [
+        "  ".join([f"{name:<{first}}", *(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))])
+        for name, *cells in zip(names, *columns, strict=True)
+    ]
+
+
+def _counts(items: Sequence[Item], classes: int) -> dict[str, list[int]]:
+    counts = {split: [0] * classes for split in dict.fromkeys(item.split for item in items)}
+    for item in items:
+        counts[item.split][item.label] += 1
+    return counts
+
+
 def _pair(found: Finding) -> frozenset[int | None]:
     return frozenset((found.item, found.other))
 
@@ -72,7 +93,7 @@ def write_check_report(
     findings: Sequence[Finding],
     class_names: Sequence[str],
     picture_of: Callable[[int], Tensor],
-    facts: "Mapping[str, str]",
+    facts: Mapping[str, str],
 ) -> None:
     """Write the report.
 
@@ -86,10 +107,7 @@ def write_check_report(
     """
     names = [printable(name) for name in class_names]
     files = {FINDINGS: _table(items, findings, names)}
-    counts = {split: [0] * len(names) for split in dict.fromkeys(item.split for item in items)}
-    for item in items:
-        counts[item.split][item.label] += 1
-    files["counts.png"] = as_png(plot_counts(counts, names))
+    files["counts.png"] = as_png(plot_counts(_counts(items, len(names)), names))
     copies = list({_pair(found): found for found in findings if found.kind in COPIES}.values())
     suspects = [found for found in findings if found.kind == LABEL]
     pictures = {
@@ -99,7 +117,8 @@ def write_check_report(
     for name, tiles in pictures.items():
         if tiles:
             files[name] = as_png(plot_grid(tiles, side=2 * _SIDE + _GAP if name == "copies.png" else _SIDE))
-    files[REPORT_TEXT] = _markdown(items, findings, pictures, facts, len(copies), len(suspects)).encode()
+    table = class_table(items, class_names)
+    files[REPORT_TEXT] = _markdown(table, findings, pictures, facts, len(copies), len(suspects)).encode()
     write_together(folder, files)
     for name in pictures.keys() - files.keys():
         (folder / name).unlink(missing_ok=True)
@@ -159,15 +178,15 @@ def _short(name: str) -> str:
 
 
 def _markdown(
-    items: Sequence[Item],
+    table: Sequence[str],
     findings: Sequence[Finding],
-    pictures: "Mapping[str, Sequence[Tile]]",
-    facts: "Mapping[str, str]",
+    pictures: Mapping[str, Sequence[Tile]],
+    facts: Mapping[str, str],
     copies: int,
     suspects: int,
 ) -> str:
     lines = ["# Check of the data", "", *(f"- {name}: {printable(text)}" for name, text in facts.items()), ""]
-    lines += ["![Images of each class](counts.png)", ""]
+    lines += ["```", *table, "```", "", "![Images of each class](counts.png)", ""]
     if broken := [found for found in findings if found.kind == BROKEN]:
         lines += ["## Broken files", "", *(f"- `{printable(found.detail)}`" for found in broken), ""]
     if copies:
