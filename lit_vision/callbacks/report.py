@@ -142,8 +142,13 @@ class EvaluationReport(Callback):
         if data is not None:
             folder = f", {data.root}" if isinstance(data, FileDataModule) else ""
             facts["data"] = f"{type(data).__name__}{folder}"
-            if (chosen := data.fingerprints.were_validated_on(self.stage)) is not None:
+            chosen = data.fingerprints.were_validated_on(self.stage)
+            if data.fingerprints.were_trained_on(self.stage):
+                facts["independent"] = "no, the network was trained on images that are among these"
+            elif chosen is not None:
                 facts["independent"] = _CHOSEN if chosen else "yes, the run did not validate on these images"
+            if data.exclude.table is not None:
+                facts["left out"] = f"images that {data.exclude.table} names"
         facts["date"] = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
         if self.command is not None:
             facts["command"] = self.command
@@ -155,8 +160,8 @@ class EvaluationReport(Callback):
 
 
 _CHOSEN = (
-    "no, the run validated on these images: they chose the epoch of best.ckpt and the temperature, so expect a little "
-    "less on others"
+    "no, the run validated on these images, or on some of them: they chose the epoch of best.ckpt and the temperature, "
+    "so expect a little less on others"
 )
 
 

@@ -14,7 +14,7 @@ from lit_vision.metrics import Predictions
 from lit_vision.models.calibration import calibration_error
 from lit_vision.plots import Tile, as_png, plot_confusion, plot_grid, plot_reliability
 from lit_vision.runs import PREDICTIONS, REPORT_TEXT
-from lit_vision.utils.text import as_cell, printable
+from lit_vision.utils.text import as_cell, as_code, printable
 
 _SMALLEST_SIDE, _LARGEST_SIDE = 192, 384  # pixels of a picture
 _FIGURES = ("precision", "recall", "f1")
@@ -151,7 +151,7 @@ class Report(NamedTuple):
             "",
             f"Accuracy {self.accuracy}{loss}; mistakes: {mistakes:,}.",
             "",
-            *(f"- {name}: {_code(value)}" for name, value in self.facts.items()),
+            *(f"- {name}: {as_code(value)}" for name, value in self.facts.items()),
             "",
             "![Confusion matrix and recall of each class](confusion.png)",
             "",
@@ -214,12 +214,6 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
-
-
-def _code(text: str) -> str:
-    """Format text as code, in one line, which may itself have single backticks."""
-    line = printable(" ".join(text.split()))
-    return f"`` {line} ``" if "`" in line else f"`{line}`"
 
 
 def _cell(text: str) -> str:

@@ -63,6 +63,10 @@ def check(words: list[str]) -> int:
     folder = Path(outputs[-1] if outputs else _OUTPUT)
     ensure_writable(folder, "--output")
     backbone, data, unchecked = _parse(words)
+    if data.exclude.table is not None and data.exclude.table.resolve().parent == folder.resolve():
+        raise UserError(
+            f"{data.exclude.table} would be written anew: set --output to another folder, or move the table"
+        )
     data.prepare_data()
     whole = WholeSet(data)
     items = whole.items()
@@ -108,6 +112,8 @@ def _parse(words: list[str]) -> tuple[nn.Module | None, ImageDataModule, str]:
             return None, run.datamodule, f"not checked: {str(error).split(':')[0]}; --model.weights names a file"
         return run.model.backbone, run.datamodule, ""
     run = CheckCLI(words)
+    if run.trained is not None and run.trained["hyper_parameters"].get("unfreeze", "head") != "head":
+        return None, run.datamodule, "not checked: the network of the checkpoint has learned from these labels"
     if run.trained is not None:
         run.model.load_state_dict(run.trained["state_dict"])
     if not isinstance(run.model, TransferClassifier) or not (run.trained or run.config.model.init_args.weights):

@@ -19,7 +19,7 @@ from lit_vision.commands.fit import FitCLI, train
 from lit_vision.data import ImageDataModule
 from lit_vision.data.decoding import read_image
 from lit_vision.data.fingerprint import fingerprint
-from lit_vision.data.image_names import image_names
+from lit_vision.data.image_names import file_name, image_names
 from lit_vision.data.sources.files import FileDataModule
 from lit_vision.errors import UserError
 from lit_vision.insight.intervals import spread, with_interval
@@ -67,21 +67,22 @@ def folds(words: list[str]) -> None:
         return
     if any(word.partition("=")[0] in ("--ckpt_path", "--data.val_fold") for word in words):
         raise UserError("folds chooses the images and goes on by itself: leave --ckpt_path and --data.val_fold out")
+    command = f"lit-vision folds {shlex.join(words)}"
     given, words = take_option(words, "--k")
     k = _read_k(given[-1]) if given else _K
     names, words = take_option(words, "--name")
     name = names[-1] if names else f"{find_configs('folds', words, FitCLI.default_config).name}_folds"
     found: list[list[Row]] = []
     for fold in range(1, k + 1):
-        log_info(f"\nfold {fold} of {k}")
         run = FoldCLI([*words, "--name", name, "--data.val_fold", f"{fold}/{k}"])
+        log_info(f"\nfold {fold} of {k}")
         found.append(_out_of_fold(run))
     print()
     for fold, rows in enumerate(found, start=1):
         print(f"fold {fold:<6} {with_interval(_accuracy(rows), len(rows))}")
     mean, deviation = spread([_accuracy(rows) for rows in found])
     print(f"mean        {mean:.4f}, standard deviation of the folds {deviation:.4f}")
-    _write_report(run.logs / name / _FOLDER, found, run.datamodule, f"lit-vision folds {shlex.join(words)}")
+    _write_report(run.logs / name / _FOLDER, found, run.datamodule, command)
 
 
 def _read_k(word: str) -> int:
@@ -95,9 +96,10 @@ def _out_of_fold(run: FitCLI) -> list[Row]:
     trainer = run.trainer
     if trainer.world_size > 1:
         raise UserError("folds trains in one process: set --trainer.devices to 1")
-    if trainer.fast_dev_run or trainer.limit_val_batches == 0 or not trainer.checkpoint_callbacks:  # type: ignore[attr-defined]
+    whole = isinstance(trainer.limit_val_batches, float) and trainer.limit_val_batches == 1  # the number 1 is one batch
+    if trainer.fast_dev_run or not whole or not trainer.checkpoint_callbacks:  # type: ignore[attr-defined]
         raise UserError(
-            "folds needs a checkpoint and a validation of each fold: leave --trainer.fast_dev_run, limit_val_batches 0 "
+            "folds needs a checkpoint and a validation of each fold: leave --trainer.fast_dev_run, limit_val_batches "
             "and enable_checkpointing false out"
         )
     folder = _find(run)
@@ -132,12 +134,13 @@ def _predict(run: FitCLI, checkpoints: Path) -> None:
 def _find(run: FitCLI) -> Path | None:
     """The folder of an earlier run with the same settings and images; None if there is none."""
     ours = yaml.safe_load(run.dump(run.saved_config))
+    found = []
     for folder in run_folders(run.logs, run.config.name):
         with suppress(UserError, OSError):  # what cannot be read is another run
             theirs = read_config(folder / CONFIG)
             if all(theirs.get(key) == ours.get(key) for key in _SETTINGS) and _has_the_images(run.datamodule, folder):
-                return folder
-    return None
+                found.append((_report(folder).is_file(), (folder / CHECKPOINTS / LAST).stat().st_mtime, folder))
+    return max(found)[2] if found else None
 
 
 def _has_the_images(data: ImageDataModule, folder: Path) -> bool:
@@ -204,6 +207,7 @@ def _write_report(folder: Path, found: Sequence[Sequence[Row]], data: ImageDataM
 def _images(data: ImageDataModule, names: Sequence[str]) -> list[Tensor]:
     """The training images of these names, (3, H, W) uint8."""
     if isinstance(data, FileDataModule):
-        return [read_image(data.root / name, data.image_size, data.resize, data.decoding) for name in names]
+        files = {file_name(entry.path, data.root): entry.path for entry in data.listing.splits["train"]}
+        return [read_image(files[name], data.image_size, data.resize, data.decoding) for name in names]
     images = data.load("train").images
     return [images[int(name.rpartition("/")[2])] for name in names]

@@ -16,7 +16,7 @@ from lit_vision.data.listing import LeftOut, list_folder, summarize
 from lit_vision.data.transforms import to_float
 from lit_vision.errors import UserError
 from lit_vision.models import Classifier
-from lit_vision.models.calibration import Calibration, check_accept, needed_calibration
+from lit_vision.models.calibration import Doubts, check_accept, needed_calibration
 from lit_vision.models.heatmap import heatmaps, overlay
 from lit_vision.models.predictor import Prediction, predictions
 from lit_vision.parsing.arguments import ACCEPT, simple_parser, true_or_false
@@ -101,7 +101,11 @@ def predict(words: list[str]) -> int:
         check_accept(options.accept)
         if not options.unsure:
             raise UserError("accept says when the network is unsure: add --unsure true, or leave --accept out")
-    doubts = _Doubts(needed_calibration(model.calibration, checkpoint), options.accept) if options.unsure else None
+    doubts = (
+        Doubts(needed_calibration(model.calibration, checkpoint), options.accept or _ACCEPT, options.accept is None)
+        if options.unsure
+        else None
+    )
     paths = _find_images([Path(image) for image in options.images])
     for option, file, suffix in (("--output", options.output, None), ("--grid", options.grid, ".png")):
         if file is not None:
@@ -109,6 +113,7 @@ def predict(words: list[str]) -> int:
             if any(Path(file).exists() and path.samefile(file) for path in paths):
                 raise UserError(f"{file} is one of the images: set {option} to another file")
     if options.heatmap is not None:
+        _check_apart(Path(options.heatmap), [Path(image) for image in options.images])
         ensure_writable(Path(options.heatmap), "--heatmap")
     found = progress_bar(None, len(paths), predictions(model, paths, options.device, options.tta, options.unsure))
     if options.heatmap is not None:
@@ -118,21 +123,14 @@ def predict(words: list[str]) -> int:
     return 1 if unreadable else 0
 
 
-class _Doubts:
-    """Says which images a network is unsure of."""
-
-    def __init__(self, calibration: Calibration, accept: float | None) -> None:
-        self._calibration = calibration
-        if accept is None:
-            accept = min(_ACCEPT, calibration.most_accepted())
-        self._threshold = calibration.threshold(accept)
-        if not len(calibration.features):
-            log_info("the checkpoint cannot tell what is unlike anything seen: it has no features of images")
-        log_info(f"answers with a probability of at least {self._threshold:.4f} are right in {accept:.4g} of all cases")
-
-    def about(self, prediction: Prediction) -> str:
-        """Why the network is unsure of an image; empty if it is not."""
-        return self._calibration.why_unsure(max(prediction.probabilities), prediction.distance, self._threshold)
+def _check_apart(heatmaps: Path, images: Sequence[Path]) -> None:
+    """Check that no heatmap is written among the images, or in the place of one."""
+    folders = [path if path.is_dir() else path.parent for path in images]
+    for folder in folders:
+        if heatmaps.resolve().is_relative_to(folder.resolve()) and (folder.is_dir() and folder in images):
+            raise UserError(f"{heatmaps} is in the folder of the images {folder}: set --heatmap to another folder")
+        if heatmaps.resolve() == folder.resolve():
+            raise UserError(f"{heatmaps} has images in it: set --heatmap to another folder")
 
 
 def _with_heatmaps(
@@ -158,7 +156,7 @@ def _report(
     class_names: Sequence[str],
     count: int,
     options: argparse.Namespace,
-    doubts: _Doubts | None,
+    doubts: Doubts | None,
 ) -> int:
     """Print and write predictions as they come, and return the number of unreadable images."""
     tiles: list[Tile] = []
@@ -168,7 +166,11 @@ def _report(
     with _table(options.output, class_names, options.unsure) as table:
         for number, prediction in enumerate(found):
             path, image, probabilities, error, _ = prediction
-            unsure = doubts.about(prediction) if doubts is not None and image is not None else ""
+            unsure = (
+                doubts.about(prediction.probabilities, prediction.distance)
+                if doubts is not None and image is not None
+                else ""
+            )
             more = [unsure] if options.unsure else []
             if image is None:
                 unreadable += 1

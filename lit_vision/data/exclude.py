@@ -1,7 +1,7 @@
 """Images that are left out of a data set, by a table of their names."""
 
 import csv
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from lit_vision.data.batch import LabelledImages
 from lit_vision.errors import UserError
 from lit_vision.utils.text import from_cell, printable
 
-_NAMES = ("image", "path")  # columns that may have the names
-_MARK = "exclude"
+_NAME, _MARK = "image", "exclude"  # columns
+_YES, _NO = ("x", "1", "yes", "true"), ("", "0", "no", "false")
+_SEPARATORS = ",;\t|"
 
 
 class Exclude:
@@ -36,17 +37,25 @@ class Exclude:
         if self.table is None:
             return frozenset()
         try:
-            with self.table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-                rows = csv.DictReader(file)
-                column = next((name for name in _NAMES if name in (rows.fieldnames or ())), None)
-                if column is None:
-                    raise UserError(f"{self.table} has no column image: use a table that lit-vision check wrote")
-                marked = [row for row in rows if row.get(_MARK) is None or row[_MARK].strip()]
+            content = self.table.read_bytes()
         except OSError as error:
             raise UserError(f"{self.table} cannot be read ({error.strerror}): set --data.exclude to a table") from error
-        except csv.Error as error:
-            raise UserError(f"{self.table} is not a CSV file ({error}): set --data.exclude to a table") from error
-        return frozenset(from_cell(row[column]) for row in marked if row[column])
+        encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        lines = content.decode(encoding, "surrogateescape").splitlines()
+        first = lines[0] if lines else ""
+        rows = list(csv.reader(lines, delimiter=max(_SEPARATORS, key=first.count)))
+        header = [name.strip().lower() for name in rows[0]] if rows else []
+        if _NAME not in header:
+            raise UserError(f"{self.table} has no column image: use a table that lit-vision check wrote")
+        named = [dict(zip(header, row, strict=False)) for row in rows[1:]]
+        marked = [row for row in named if row.get(_NAME) and (_MARK not in header or self._is_marked(row))]
+        return frozenset(from_cell(row[_NAME]) for row in marked)
+
+    def _is_marked(self, row: Mapping[str, str]) -> bool:
+        mark = row.get(_MARK, "").strip().lower()
+        if mark not in (*_YES, *_NO):
+            raise UserError(f"{self.table} has {mark!r} in the column exclude of {row[_NAME]}: use x, or nothing")
+        return mark in _YES
 
     def check_known(self, known: Collection[str]) -> None:
         """Check that every name is that of an image.

@@ -63,14 +63,18 @@ class Seen(NamedTuple):
     sample: list[int]
     whole: bool
 
+    def overlap(self, checksums: Tensor) -> tuple[int, int]:
+        """How many images, by their checksums (N,) int64, are among these, and of how many that can be told."""
+        if not self.sample:
+            return 0, 0
+        comparable = checksums if self.whole else checksums[checksums <= self.sample[-1]]
+        return int(torch.isin(comparable, torch.tensor(self.sample)).sum()), len(comparable)
+
     def tell(self, checksums: Tensor, split: str) -> None:
         """Tell the user if images of a split, by their checksums (N,) int64, were trained on."""
-        if not self.sample:
-            return
-        comparable = checksums if self.whole else checksums[checksums <= self.sample[-1]]
-        same = int(torch.isin(comparable, torch.tensor(self.sample)).sum())
+        same, comparable = self.overlap(checksums)
         if same:
-            of = f"{len(comparable):,} images" if self.whole else f"{len(comparable):,} images that a sample can tell"
+            of = f"{comparable:,} images" if self.whole else f"{comparable:,} images that a sample can tell"
             log_info(f"{split}: {same:,} of {of} are among those that the network is trained on")
 
 
@@ -94,6 +98,7 @@ class TrainingFingerprints:
         self._now: Fingerprint | None = None
         self._saved: Fingerprint | None = None
         self._validated: Fingerprint | None = None  # the images of val, now or in the checkpoint
+        self._validated_sample: list[Any] | None = None
         self._validates = True
         self._prints: dict[str, Fingerprint] = {}
         self._seen: list[Seen] = []  # in this run, and in those before it
@@ -102,10 +107,11 @@ class TrainingFingerprints:
     def state_dict(self) -> dict[str, Any]:
         """Return fingerprints of train and val, None before they are loaded, and samples of what was trained on."""
         seen = [[*seen] for seen in self._seen]
-        validated = self._validated
-        if self._now and self._validates:
-            validated = self._prints.get("val", validated)
-        return {"fingerprint": self._now, "validated": validated, "seen": seen}
+        validated, sample = self._validated, self._validated_sample
+        if self._now and self._validates and "val" in self._prints:
+            validated = self._prints["val"]
+            sample = [*_sample_of(*self._measured["val"])] if "val" in self._measured else None
+        return {"fingerprint": self._now, "validated": validated, "validated_sample": sample, "seen": seen}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Compare with a checkpoint, which may have less if it is from an earlier version.
@@ -114,6 +120,7 @@ class TrainingFingerprints:
             TypeError: it has something else, as in a file that was not written here.
         """
         saved, self._validated = state.get("fingerprint"), state.get("validated")
+        self._validated_sample = state.get("validated_sample")
         for found in (saved, self._validated):
             if found is not None and not {"images", "names", "labels", "content", "decoded_as"} <= found.keys():
                 raise TypeError("not a fingerprint")
@@ -141,17 +148,30 @@ class TrainingFingerprints:
             self._now = self._prints[split]
             self._compare()
             if checksums is not None:
-                distinct = checksums.unique()
-                self._add(Seen(decoded_as, distinct[:_SAMPLE].tolist(), len(distinct) <= _SAMPLE))
+                self._add(_sample_of(decoded_as, checksums))
         elif checksums is not None:
             self._measured[split] = decoded_as, checksums
             for seen in self._seen:
                 self._tell(seen, split)
 
     def were_validated_on(self, split: str) -> bool | None:
-        """Whether the run of the checkpoint validated on the images of a split; None if that is not known."""
-        before, now = self.state_dict()["validated"], self._prints.get(split)
-        return None if before is None or now is None else difference(before, now) is None
+        """Whether the run of the checkpoint validated on images of a split; None if that is not known."""
+        state, now = self.state_dict(), self._prints.get(split)
+        before = state["validated"]
+        if before is None or now is None:
+            return None
+        if difference(before, now) is None:
+            return True
+        sample = state["validated_sample"]
+        return None if sample is None else self._overlap(Seen(*sample), split) > 0
+
+    def were_trained_on(self, split: str) -> bool:
+        """Whether images of a split are known to be among those that the network was trained on."""
+        return any(self._overlap(seen, split) for seen in self._seen)
+
+    def _overlap(self, seen: Seen, split: str) -> int:
+        decoded_as, checksums = self._measured.get(split, ("", torch.zeros(0, dtype=torch.int64)))
+        return seen.overlap(checksums)[0] if decoded_as == seen.decoded_as else 0
 
     def _add(self, seen: Seen) -> None:
         if seen not in self._seen:
@@ -182,6 +202,11 @@ class TrainingFingerprints:
     def _compare(self) -> None:
         if how := self._change():
             log_info(f"the training images are not those of the checkpoint: {how}")
+
+
+def _sample_of(decoded_as: str, checksums: Tensor) -> Seen:
+    distinct = checksums.unique()
+    return Seen(decoded_as, distinct[:_SAMPLE].tolist(), len(distinct) <= _SAMPLE)
 
 
 def _checksum(values: Tensor) -> int:

@@ -85,7 +85,10 @@ class HoldOut:
         meant = {"val_size": self.size, "val_seed": self.seed, "val_fold": [*self.fold] if self.fold else []}
         changed = [name for name, value in meant.items() if value != made[name]]
         if changed and (self.size or (training and made["val_size"])):
-            asked, had = (" with ".join(f"{name} {_shown(values[name])}" for name in meant) for values in (meant, made))
+            asked, had = (
+                ", ".join(f"{name} {_shown(values[name])}" for name in meant if values[name] != [])
+                for values in (meant, made)
+            )
             raise UserError(
                 f"{asked} would move images between training and validation, since the checkpoint has {had}: leave "
                 f"{' and '.join(f'--data.{name}' for name in changed)} as they were"

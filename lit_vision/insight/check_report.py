@@ -14,9 +14,12 @@ from lit_vision.insight.findings import BROKEN, EXACT, LABEL, MIRRORED, NEAR, Fi
 from lit_vision.plots import RED, Tile, as_png, plot_counts, plot_grid
 from lit_vision.runs import REPORT_TEXT
 from lit_vision.utils.files import write_together
-from lit_vision.utils.text import as_cell, printable
+from lit_vision.utils.text import as_cell, as_code, printable
 
 FINDINGS = "findings.csv"
+BEFORE = "findings_before.csv"
+"""The findings of the check before."""
+
 COPIES = (EXACT, NEAR, MIRRORED)
 
 _PICTURES = 60
@@ -118,7 +121,10 @@ def write_check_report(
         if tiles:
             files[name] = as_png(plot_grid(tiles, side=2 * _SIDE + _GAP if name == "copies.png" else _SIDE))
     table = class_table(items, class_names)
-    files[REPORT_TEXT] = _markdown(table, findings, pictures, facts, len(copies), len(suspects)).encode()
+    text = _markdown(table, findings, pictures, facts, len(copies), len(suspects), folder / FINDINGS)
+    files[REPORT_TEXT] = text.encode(errors="backslashreplace")
+    if (folder / FINDINGS).is_file():  # which may have been edited
+        (folder / FINDINGS).replace(folder / BEFORE)
     write_together(folder, files)
     for name in pictures.keys() - files.keys():
         (folder / name).unlink(missing_ok=True)
@@ -184,11 +190,12 @@ def _markdown(
     facts: Mapping[str, str],
     copies: int,
     suspects: int,
+    path: Path,
 ) -> str:
     lines = ["# Check of the data", "", *(f"- {name}: {printable(text)}" for name, text in facts.items()), ""]
     lines += ["```", *table, "```", "", "![Images of each class](counts.png)", ""]
     if broken := [found for found in findings if found.kind == BROKEN]:
-        lines += ["## Broken files", "", *(f"- `{printable(found.detail)}`" for found in broken), ""]
+        lines += ["## Broken files", "", *(f"- {as_code(found.detail)}" for found in broken), ""]
     if copies:
         shown = f"The first {len(pictures['copies.png'])} of {copies:,}" if copies > _PICTURES else "Copies"
         lines += ["## Copies", "", "Red ones are in two splits, or have two labels.", ""]
@@ -200,7 +207,7 @@ def _markdown(
         lines += [f"![{shown}](labels.png)", ""]
     lines += [
         f"All findings are in [{FINDINGS}]({FINDINGS}). Put an x into the column exclude of an image that is to be "
-        f"left out, or remove it, then train with `--data.exclude {FINDINGS}`.",
+        f"left out, or remove it, then train with {as_code(f'--data.exclude {path}')}.",
         "",
     ]
     return "\n".join(lines)

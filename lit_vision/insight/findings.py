@@ -90,10 +90,9 @@ def describe_pairs(items: Sequence[Item], pairs: Sequence[Pair], names: Sequence
         original, *copies = sorted(members, key=lambda position: (_RANK.get(items[position].split, 2), position))
         if not copies:
             continue
-        found = [_describe_copy(items, copy, original, names, mirrored) for copy in copies]
-        yield from found
+        yield from (_describe_copy(items, copy, original, names, mirrored) for copy in copies)
         if len({items[position].label for position in members}) > 1:
-            yield found[0]._replace(item=original, other=copies[0])
+            yield _describe_copy(items, original, copies[0], names, mirrored)
 
 
 def _describe_copy(

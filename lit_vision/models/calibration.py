@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_calibration_error
 
 from lit_vision.errors import UserError
+from lit_vision.utils.log import log_info
 
 BINS = 15
 """Bins of equal width for the expected calibration error, as in Guo et al., "On Calibration of Modern Neural Networks",
@@ -165,6 +166,34 @@ def calibration_error(confidence: Tensor, correct: Tensor) -> float:
     return float(binary_calibration_error(confidence.float().contiguous(), correct.long(), n_bins=BINS, norm="l1"))
 
 
+class Doubts:
+    """Says which images a network is unsure of.
+
+    Args:
+        calibration: that of the network.
+        accept: the share of right answers that is asked for.
+        at_most: whether less will do, if the validation images cannot make sure of that.
+
+    Raises:
+        UserError: no threshold reaches ``accept``.
+    """
+
+    def __init__(self, calibration: Calibration, accept: float, at_most: bool) -> None:
+        self._calibration = calibration
+        accept = min(accept, calibration.most_accepted()) if at_most else accept
+        self._threshold = calibration.threshold(accept)
+        if not len(calibration.features):
+            log_info("the checkpoint cannot tell what is unlike anything seen: it has no features of images")
+        log_info(
+            f"a probability of at least {self._threshold:.4f} is right in at least {accept:.1%} of all cases, as far "
+            f"as {len(calibration.correct):,} validation images can tell"
+        )
+
+    def about(self, probabilities: Sequence[float], distance: float | None) -> str:
+        """Why the network is unsure of an image, of which ``distance`` may not be known; empty if it is not."""
+        return self._calibration.why_unsure(max(probabilities), distance, self._threshold)
+
+
 def needed_calibration(found: Calibration | None, path: object) -> Calibration:
     """Return the calibration of a checkpoint that must have one.
 
@@ -205,7 +234,7 @@ def is_calibration(state: object) -> bool:
     if not all(isinstance(number, float) and math.isfinite(number) for number in (temperature, farthest)):
         return False
     return (
-        temperature > 0
+        math.exp(-_MOST_LOG) / 2 < temperature < 2 * math.exp(_MOST_LOG)
         and _is_tensor(confidence, [torch.float32], 1)
         and _is_tensor(correct, [torch.bool], 1)
         and len(confidence) == len(correct) > 0

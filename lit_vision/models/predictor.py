@@ -136,7 +136,8 @@ class _Distances:
     def take(self, count: int) -> list[float | None]:
         """The distances of the batch of ``count`` images that was just predicted."""
         inputs, self._inputs = self._inputs[:1], []  # with several views, the first is the image itself
-        if not inputs or self._calibration is None or not len(self._calibration.features):
+        known = self._calibration.features if self._calibration else torch.zeros(0, 0)
+        if not inputs or self._calibration is None or not len(known) or inputs[0].shape[1:] != known.shape[1:]:
             return [None] * count
         return [*self._calibration.distances(inputs[0]).tolist()]
 

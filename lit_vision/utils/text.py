@@ -31,6 +31,12 @@ def as_cell(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
+def as_code(text: str) -> str:
+    """Format text as code of Markdown, in one line, which may itself have single backticks."""
+    line = printable(" ".join(text.split()))
+    return f"`` {line} ``" if "`" in line else f"`{line}`"
+
+
 def from_cell(cell: str) -> str:
     """The text that :func:`as_cell` made a cell from."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell[1:]) else cell

@@ -80,6 +80,12 @@ def test_broken_files_and_copies_are_all_found(cli, data):
     assert "train: 20 images of 2 classes" in result.out
     assert "val: 13 images of 2 classes" in result.out
     assert "left out: excluded: 7 (" in result.out
+    refused = cli(f"{CHECK} --data.exclude check/findings.csv")
+    assert refused.code == 2
+    assert "check/findings.csv would be written anew" in refused.err
+    before = Path("check/findings.csv").read_text()
+    assert cli(CHECK).code == 1
+    assert Path("check/findings_before.csv").read_text() == before
     again = cli(f"{CHECK} --data.exclude check/findings.csv --output again")
     assert again.code == 0
     assert findings("again") == []

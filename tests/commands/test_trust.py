@@ -168,6 +168,11 @@ def test_heatmaps_are_written_under_the_names_of_the_images(cli, fitted):
     assert found == {"0.png.png", "1.png.png", "2.png.png", "more/a.png.png", "more/a.jpg.png"}
     assert Image.open("heatmaps/0.png.png").size == (32, 32)
     assert cli("predict --ckpt_path best --images new/0.png --heatmap new/1.png").code == 2
+    for place in ("new", "new/inside"):
+        refused = cli(f"predict --ckpt_path best --images new --heatmap {place}")
+        assert refused.code == 2
+        assert "set --heatmap to another folder" in refused.err
+    assert sorted(path.name for path in Path("new").iterdir()) == ["0.png", "1.png", "2.png", "more"]
 
 
 def test_runs_are_listed_and_compared(cli):

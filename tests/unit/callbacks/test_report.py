@@ -97,6 +97,9 @@ def test_a_part_of_the_split_is_counted_as_such(tmp_path):
 
 def test_images_that_chose_the_epoch_are_called_so(tmp_path, folders):
     root = folders({"train": {"a": 12, "b": 12}, "val": {"a": 8, "b": 8}, "test": {"a": 8, "b": 8}})
+    for number, path in enumerate(sorted(root.rglob("*.png"))):  # no two are the same
+        noise = (torch.rand(32, 32, 3, generator=torch.Generator().manual_seed(number)) * 255).byte().numpy()
+        Image.fromarray(noise).save(path)
     reports = {}
     for val_size, splits in ((0, {"train": "train", "val": "val"}), (4, None)):
         data = ImageFolderDataModule(root=root, image_size=32, val_size=val_size, splits=splits)

@@ -15,8 +15,15 @@ def test_names_are_those_that_a_table_was_written_with(tmp_path, name):
 
 def test_a_table_of_a_spreadsheet(tmp_path):
     path = tmp_path / "table.csv"
-    path.write_bytes(b"\xef\xbb\xbfexclude,path\r\nx,a.png\r\n,b.png\r\n")
+    path.write_bytes(b"\xef\xbb\xbfExclude; Image\r\nX;a.png\r\n;b.png\r\n0;c.png\r\n")
     assert Exclude(path).names == {"a.png"}
+    path.write_text("exclude\timage\nx\tá.png\n", encoding="utf-16")
+    assert Exclude(path).names == {"á.png"}
+    path.write_text("image,exclude\na.png\nb.png,x\n")  # a short row has no mark
+    assert Exclude(path).names == {"b.png"}
+    path.write_text("image,exclude\na.png,perhaps\n")
+    with pytest.raises(UserError, match="'perhaps' in the column exclude of a"):
+        _ = Exclude(path).names
 
 
 def test_no_table_excludes_nothing():
