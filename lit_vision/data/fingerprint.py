@@ -127,9 +127,12 @@ class TrainingFingerprints:
         if saved != self._saved:
             self._saved = saved
             self._compare()
-        for seen in (Seen(*fields) for fields in state.get("seen", [])):
+        samples = [Seen(*fields) for fields in state.get("seen", [])]
+        validated = [] if self._validated_sample is None else [Seen(*self._validated_sample)]
+        for seen in (*samples, *validated):
             if not all(isinstance(checksum, int) for checksum in seen.sample):
                 raise TypeError("not checksums")
+        for seen in samples:
             self._add(seen)
 
     def take(self, split: str, images: LabelledImages, decoded_as: str, validates: bool = True) -> None:

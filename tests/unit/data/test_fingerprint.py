@@ -81,3 +81,30 @@ def test_what_was_trained_on_is_remembered_by_the_runs_that_go_on():
     third.load_state_dict(second.state_dict())
     assert third.state_dict()["seen"] == second.state_dict()["seen"]
     assert len(third.state_dict()["seen"]) == 2
+
+
+def test_images_that_were_validated_on_are_known_in_part():
+    fit = TrainingFingerprints()
+    fit.take("train", split(IMAGES + 100, ids=IDS + 100), "a")
+    fit.take("val", split(), "a")
+    for images, expected in (
+        (split(), True),
+        (split(IMAGES[1:], LABELS[1:], IDS[1:]), True),
+        (split(IMAGES + 50, ids=IDS + 50), False),
+    ):
+        test = TrainingFingerprints()
+        test.load_state_dict(fit.state_dict())
+        test.take("test", images, "a")
+        assert test.were_validated_on("test") is expected
+        assert not test.were_trained_on("test")
+    test = TrainingFingerprints()
+    test.load_state_dict(fit.state_dict())
+    test.take("test", split(IMAGES + 100, ids=IDS), "a")
+    assert test.were_trained_on("test")
+    assert TrainingFingerprints().were_validated_on("test") is None
+
+
+@pytest.mark.parametrize("sample", [["a", ["x"], True], ["a"], [1, 2, 3, 4]])
+def test_a_sample_that_is_none_is_refused(sample):
+    with pytest.raises(TypeError):
+        TrainingFingerprints().load_state_dict({"validated_sample": sample})
