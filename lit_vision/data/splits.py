@@ -69,7 +69,7 @@ class ImageSource(ABC):
 
     def left_out(self) -> str:
         """What the data has that is not used, and why, in one line; empty if there is nothing."""
-        return ""
+        return f"excluded: {len(self.exclude.names):,}" if self.exclude.names else ""
 
 
 def load_splits(

@@ -44,7 +44,9 @@ def summary(items: Sequence[Item], findings: Sequence[Finding], unchecked: str) 
     looks = Counter(item.look.kind for item in items if not item.look.problem).most_common()
     rest = sum(count for _, count in looks[_KINDS:])
     shown = [f"{kind}: {count:,}" for kind, count in looks[:_KINDS]]
-    lines["kinds"] = "; ".join([*shown, f"{len(looks) - _KINDS:,} others: {rest:,}"] if rest else shown)
+    if more_kinds := len(looks) - len(shown):
+        shown.append(f"{more_kinds:,} {'other' if more_kinds == 1 else 'others'}: {rest:,}")
+    lines["kinds"] = "; ".join(shown) or "none"
     lines["broken"] = _with_names(items, findings, BROKEN)
     copies = [found for found in findings if found.kind in COPIES]
     pairs = Counter(kind for kind, _ in {(found.kind, _pair(found)) for found in copies})

@@ -106,6 +106,12 @@ def _look_the_same(picture: Tensor, others: Tensor, mirrored: bool) -> Tensor:
     return torch.where(scale < 1, difference < 1, alike)  # those of one colour have no structure
 
 
+def is_mirrored(first: Tensor, second: Tensor) -> bool:
+    """Whether a picture (3, SMALL, SMALL) uint8 is more like the mirror image of another than like that itself."""
+    a, b = first.float(), second.float()
+    return bool((a - b.flip(-1)).abs().mean() < (a - b).abs().mean())
+
+
 def groups_of(count: int, pairs: Sequence[Pair]) -> Tensor:
     """A number for each of ``count`` images that it shares with its copies, and theirs, (count,) int64."""
     group = list(range(count))

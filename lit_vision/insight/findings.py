@@ -1,9 +1,9 @@
 """What is wrong with a data set: images that cannot be read, copies, labels that are likely wrong."""
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from lit_vision.insight.duplicates import Pair, exact_copies, groups_of, near_copies
+from lit_vision.insight.duplicates import Pair, exact_copies, groups_of, is_mirrored, near_copies
 from lit_vision.insight.label_noise import Suspects
 from lit_vision.insight.scan import Look, stacked
 
@@ -82,7 +82,6 @@ def describe_pairs(items: Sequence[Item], pairs: Sequence[Pair], names: Sequence
         pairs: the copies.
         names: a name for each class.
     """
-    mirrored = {frozenset((pair.first, pair.second)) for pair in pairs if pair.mirrored}
     groups: dict[int, list[int]] = {}
     for position, group in enumerate(groups_of(len(items), pairs).tolist()):
         groups.setdefault(group, []).append(position)
@@ -90,22 +89,21 @@ def describe_pairs(items: Sequence[Item], pairs: Sequence[Pair], names: Sequence
         original, *copies = sorted(members, key=lambda position: (_RANK.get(items[position].split, 2), position))
         if not copies:
             continue
-        yield from (_describe_copy(items, copy, original, names, mirrored) for copy in copies)
+        yield from (_describe_copy(items, copy, original, names) for copy in copies)
         if len({items[position].label for position in members}) > 1:
-            yield _describe_copy(items, original, copies[0], names, mirrored)
+            yield _describe_copy(items, original, copies[0], names)
 
 
-def _describe_copy(
-    items: Sequence[Item], copy: int, original: int, names: Sequence[str], mirrored: Container[frozenset[int]]
-) -> Finding:
+def _describe_copy(items: Sequence[Item], copy: int, original: int, names: Sequence[str]) -> Finding:
     one, other = items[copy], items[original]
     reasons = []
     if one.split != other.split:
         reasons.append(f"in {one.split} and {other.split}")
     if one.label != other.label:
         reasons.append(f"labels {names[one.label]} and {names[other.label]}")
+    assert one.look.small is not None and other.look.small is not None  # noqa: PT018  # only what can be read has copies
     exact = one.look.content == other.look.content
-    kind = EXACT if exact else MIRRORED if frozenset((copy, original)) in mirrored else NEAR
+    kind = EXACT if exact else MIRRORED if is_mirrored(one.look.small, other.look.small) else NEAR
     return Finding(kind, copy, original, detail="; ".join(reasons), exclude=True)
 
 

@@ -115,6 +115,7 @@ def test_images_without_files_are_excluded_by_position(cli):
     Path("table.csv").write_text("image\ntrain/0\ntrain/5\ntest/3\n")
     result = cli(f"{TINY} --trainer.max_epochs 1 --data.exclude table.csv")
     assert "train: 298 images" in result.out  # of 300, and 100 are held out
+    assert "left out: excluded: 3" in result.out
     assert cli("test --ckpt_path last").out.count("test: 1,999 images") == 1
     with (RUN / "checkpoints" / "report" / "predictions.csv").open() as file:
         names = [row["image"] for row in csv.DictReader(file)]

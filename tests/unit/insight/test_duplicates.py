@@ -11,6 +11,7 @@ from lit_vision.insight.duplicates import (
     Pair,
     exact_copies,
     groups_of,
+    is_mirrored,
     near_copies,
     perceptual_hash,
     shrink,
@@ -55,6 +56,14 @@ def test_changed_copies_are_found(seed, change):
 def test_a_mirror_image_is_found_as_such():
     mirrored = photo(0).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     assert found(photo(0), mirrored, photo(1)) == [Pair(0, 1, mirrored=True)]
+
+
+def test_a_copy_of_a_mirror_image_is_mirrored():
+    plain = torch.from_numpy(np.array(photo(0).resize((32, 32)))).permute(2, 0, 1)
+    changed = torch.from_numpy(np.array(as_jpeg(photo(0), 50).resize((32, 32)))).permute(2, 0, 1)
+    assert is_mirrored(plain, changed.flip(-1))
+    assert not is_mirrored(plain, changed)
+    assert not is_mirrored(torch.zeros(3, 32, 32), torch.zeros(3, 32, 32))
 
 
 def test_different_pictures_are_no_copies():
