@@ -16,7 +16,7 @@ from lit_vision.models.calibration import Calibration, calibrate
 from lit_vision.models.classifier import Classifier
 from lit_vision.models.weights_file import last_linear
 
-_IMAGES = 5000  # of which logits are kept
+_IMAGES = 5000  # images whose logits are kept
 _FEATURES = 1000  # kept in checkpoints, at most half of them of training images
 
 
@@ -33,7 +33,7 @@ class Calibrate(Callback):
     def __init__(self) -> None:
         self._sample: _Sample | None = None
         self._calibration: Calibration | None = None
-        self._step = -1  # of the weights that were validated
+        self._step = -1  # the step after which the weights were validated
 
     @override
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

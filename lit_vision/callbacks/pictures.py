@@ -19,6 +19,7 @@ from lit_vision.errors import check_at_least
 from lit_vision.metrics import PredictionCollector, Predictions, are_logits
 from lit_vision.models.classifier import Classifier
 from lit_vision.models.modules import in_eval_mode
+from lit_vision.models.weights_file import last_linear
 from lit_vision.plots import GREEN, RED, Tile, plot_confusion, plot_grid, to_image
 from lit_vision.utils.fonts import shown_names
 
@@ -229,11 +230,10 @@ def _before_head(model: nn.Module, images: Iterable[Tensor]) -> Tensor | None:
         model: the network.
         images: batches of (n, 3, H, W) float32, normalised, on the network's device.
     """
-    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    if not linear:
+    if (name := last_linear(model)) is None:
         return None
     inputs: list[Tensor] = []
-    hook = linear[-1].register_forward_pre_hook(lambda _, args: inputs.append(args[0].float().cpu()))
+    hook = model.get_submodule(name).register_forward_pre_hook(lambda _, args: inputs.append(args[0].float().cpu()))
     try:
         with in_eval_mode(model):
             for image in images:

@@ -114,11 +114,9 @@ class EvaluationReport(Callback):
             self._answers(model, predictions),
         )
         files = report.files() if self.pictures else {PREDICTIONS: report.predictions_table()}
-        write_together(self.folder, files)
+        write_together(self.folder, files, OPTIONAL_FILES)
         if not self.pictures:
             return
-        for name in OPTIONAL_FILES - files.keys():
-            (self.folder / name).unlink(missing_ok=True)
         print(f"accuracy    {report.accuracy}")
         print(f"calibration {report.calibration()}")
         if report.answers is not None:

@@ -1,10 +1,8 @@
-import csv
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -23,6 +21,7 @@ from lit_vision.data.image_names import file_name, image_names
 from lit_vision.data.sources.files import FileDataModule
 from lit_vision.errors import UserError
 from lit_vision.insight.intervals import spread, with_interval
+from lit_vision.insight.predictions import Predicted, read_predictions
 from lit_vision.metrics import Predictions
 from lit_vision.models.checkpoint import read_checkpoint
 from lit_vision.parsing.arguments import find_configs, take_option
@@ -32,7 +31,6 @@ from lit_vision.runs import BEST, CHECKPOINTS, CONFIG, LAST, PREDICTIONS, REPORT
 from lit_vision.trainer.factory import make_evaluation_trainer
 from lit_vision.utils.files import write_together
 from lit_vision.utils.log import log_info
-from lit_vision.utils.text import from_cell
 
 _K = 5
 _FOLDER = "folds"
@@ -42,7 +40,8 @@ _PLACE = ("accelerator", "devices", "strategy", "limit_val_batches", "determinis
 _SETTINGS = ("name", "seed_everything", "data", "model", "trainer", "checkpoint")
 """The sections of config.yaml that make two runs the same."""
 
-Row = dict[str, str]
+Fold = dict[str, Predicted]
+"""The predictions for the images of a fold, by their names."""
 
 
 class FoldCLI(FitCLI):
@@ -72,15 +71,15 @@ def folds(words: list[str]) -> None:
     k = _read_k(given[-1]) if given else _K
     names, words = take_option(words, "--name")
     name = names[-1] if names else f"{find_configs('folds', words, FitCLI.default_config).name}_folds"
-    found: list[list[Row]] = []
+    found: list[Fold] = []
     for fold in range(1, k + 1):
         run = FoldCLI([*words, "--name", name, "--data.val_fold", f"{fold}/{k}"])
         log_info(f"\nfold {fold} of {k}")
         found.append(_out_of_fold(run))
     print()
-    for fold, rows in enumerate(found, start=1):
-        print(f"fold {fold:<6} {with_interval(_accuracy(rows), len(rows))}")
-    mean, deviation = spread([_accuracy(rows) for rows in found])
+    for fold, part in enumerate(found, start=1):
+        print(f"fold {fold:<6} {with_interval(_accuracy(part), len(part))}")
+    mean, deviation = spread([_accuracy(part) for part in found])
     print(f"mean        {mean:.4f}, standard deviation of the folds {deviation:.4f}")
     _write_report(run.logs / name / _FOLDER, found, run.datamodule, command)
 
@@ -91,7 +90,7 @@ def _read_k(word: str) -> int:
     return int(word)
 
 
-def _out_of_fold(run: FitCLI) -> list[Row]:
+def _out_of_fold(run: FitCLI) -> Fold:
     """Train on the other folds, unless that was done before, and return the predictions for this one."""
     trainer = run.trainer
     if trainer.world_size > 1:
@@ -103,21 +102,16 @@ def _out_of_fold(run: FitCLI) -> list[Row]:
             "and enable_checkpointing false out"
         )
     folder = _find(run)
-    if folder is not None and _report(folder).is_file():
+    if folder is not None and _is_done(folder):
         log_info(f"done before: {folder}")
-        return _read_rows(folder)
+        return read_predictions(_report(folder))
     if folder is not None:
         run = FoldCLI([*run.words, "--ckpt_path", str(folder / CHECKPOINTS / LAST)])
     train(run)
     folder = run_folder(run.trainer)
     assert folder is not None
     _predict(run, folder / CHECKPOINTS)
-    return _read_rows(folder)
-
-
-def _read_rows(folder: Path) -> list[Row]:
-    with _report(folder).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return [{name: from_cell(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
+    return read_predictions(_report(folder))
 
 
 def _predict(run: FitCLI, checkpoints: Path) -> None:
@@ -139,7 +133,7 @@ def _find(run: FitCLI) -> Path | None:
         with suppress(UserError, OSError):  # what cannot be read is another run
             theirs = read_config(folder / CONFIG)
             if all(theirs.get(key) == ours.get(key) for key in _SETTINGS) and _has_the_images(run.datamodule, folder):
-                found.append((_report(folder).is_file(), (folder / CHECKPOINTS / LAST).stat().st_mtime, folder))
+                found.append((_is_done(folder), (folder / CHECKPOINTS / LAST).stat().st_mtime, folder))
     return max(found)[2] if found else None
 
 
@@ -153,27 +147,33 @@ def _has_the_images(data: ImageDataModule, folder: Path) -> bool:
     if any(theirs.get(name) != ours[name] for name in ("images", "names", "labels")):
         return False
     names = image_names(parts["val"], data.root, "train")
-    return not _report(folder).is_file() or sorted(names) == sorted(row["image"] for row in _read_rows(folder))
+    return not _is_done(folder) or set(names) == read_predictions(_report(folder)).keys()
 
 
 def _report(folder: Path) -> Path:
-    return folder / CHECKPOINTS / REPORT_VAL / PREDICTIONS
+    return folder / CHECKPOINTS / REPORT_VAL
 
 
-def _accuracy(rows: Sequence[Mapping[str, str]]) -> float:
-    return sum(row["label"] == row["predicted"] for row in rows) / len(rows)
+def _is_done(folder: Path) -> bool:
+    return (_report(folder) / PREDICTIONS).is_file()
 
 
-def _write_report(folder: Path, found: Sequence[Sequence[Row]], data: ImageDataModule, command: str) -> None:
+def _accuracy(predictions: Fold) -> float:
+    return sum(found.is_right for found in predictions.values()) / len(predictions)
+
+
+def _write_report(folder: Path, found: Sequence[Fold], data: ImageDataModule, command: str) -> None:
     """Write one report over all folds."""
-    rows = [{**row, "fold": str(fold)} for fold, part in enumerate(found, start=1) for row in part]
+    every = {name: row for part in found for name, row in part.items()}
     number = {name: label for label, name in enumerate(data.class_names)}
-    columns: dict[str, Any] = {key: [number[row[key]] for row in rows] for key in ("label", "predicted")}
-    certainty = (torch.tensor([float(row[key]) for row in rows]) for key in ("probability", "uncalibrated"))
+    rows, names = list(every.values()), list(every)
     predictions = Predictions(
-        torch.arange(len(rows)), torch.tensor(columns["label"]), torch.tensor(columns["predicted"]), *certainty
+        torch.arange(len(rows)),
+        torch.tensor([number[row.label] for row in rows]),
+        torch.tensor([number[row.predicted] for row in rows]),
+        torch.tensor([row.probability for row in rows]),
+        torch.tensor([row.uncalibrated for row in rows]),
     )
-    names = [row["image"] for row in rows]
     mistakes = predictions.mistakes().first(MISTAKES)
     images = _images(data, [names[index] for index in mistakes.index.tolist()])
     report = Report(
@@ -194,12 +194,9 @@ def _write_report(folder: Path, found: Sequence[Sequence[Row]], data: ImageDataM
         heatmaps=[],
         calibrated="the temperature of each fold",
         answers=None,
-        more={"fold": [row["fold"] for row in rows]},
+        more={"fold": [str(fold) for fold, part in enumerate(found, start=1) for _ in part]},
     )
-    files = report.files()
-    write_together(folder, files)
-    for name in OPTIONAL_FILES - files.keys():
-        (folder / name).unlink(missing_ok=True)
+    write_together(folder, report.files(), OPTIONAL_FILES)
     print(f"all         {report.accuracy}")
     print(f"report      {folder / REPORT_TEXT}")
 

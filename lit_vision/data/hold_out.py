@@ -176,7 +176,9 @@ def _fold_ends(available: Sequence[int], class_names: Sequence[str], fold: int, 
     """
     for name, count in zip(class_names, available, strict=True):
         if 0 < count < folds:
-            raise UserError(f"{name} has {count} training images, too few for {folds} folds: use fewer, or add images")
+            raise UserError(
+                f"{name} has {count} training images, fewer than the {folds} folds: ask for fewer folds, or add images"
+            )
     ends, next_fold = [], 0
     for count in available:
         # what is left over goes to one fold after the other, beginning where that of the class before ended

@@ -26,7 +26,7 @@ _PICTURES = 60
 _SIDE = 128  # pixels of a picture
 _GAP = 4  # pixels between two copies
 _NAMED = 3
-_KINDS = 8  # of sizes and modes
+_KINDS = 8  # sizes and modes that are listed
 
 
 def summary(items: Sequence[Item], findings: Sequence[Finding], unchecked: str) -> dict[str, str]:
@@ -127,9 +127,7 @@ def write_check_report(
     files[REPORT_TEXT] = text.encode(errors="backslashreplace")
     if (folder / FINDINGS).is_file():  # which may have been edited
         (folder / FINDINGS).replace(folder / BEFORE)
-    write_together(folder, files)
-    for name in pictures.keys() - files.keys():
-        (folder / name).unlink(missing_ok=True)
+    write_together(folder, files, pictures.keys())
 
 
 def _table(items: Sequence[Item], findings: Sequence[Finding], names: Sequence[str]) -> bytes:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from lit_vision.errors import UserError
 from lit_vision.runs import PREDICTIONS
+from lit_vision.utils.text import from_cell
 
 
 class Predicted(NamedTuple):
@@ -14,10 +15,14 @@ class Predicted(NamedTuple):
     Attributes:
         label: its true class.
         predicted: its predicted class.
+        probability: calibrated probability of that class, in [0, 1].
+        uncalibrated: the same before it was calibrated.
     """
 
     label: str
     predicted: str
+    probability: float
+    uncalibrated: float
 
     @property
     def is_right(self) -> bool:
@@ -37,8 +42,16 @@ def read_predictions(report: Path) -> dict[str, Predicted]:
     path = report / PREDICTIONS
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            return {row["image"]: Predicted(row["label"], row["predicted"]) for row in csv.DictReader(file)}
+            return {
+                from_cell(row["image"]): Predicted(
+                    from_cell(row["label"]),
+                    from_cell(row["predicted"]),
+                    float(row["probability"]),
+                    float(row["uncalibrated"]),
+                )
+                for row in csv.DictReader(file)
+            }
     except FileNotFoundError as error:
         raise UserError(f"{report} has no {PREDICTIONS}: run lit-vision test or validate on its checkpoint") from error
-    except (KeyError, csv.Error) as error:
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise UserError(f"{path} is not a table of predictions: run lit-vision test or validate again") from error

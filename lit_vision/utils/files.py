@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -121,12 +121,13 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
+def write_together(folder: Path, files: Mapping[str, bytes], optional: Set[str] = frozenset()) -> None:
     """Write several files to a folder, all or none of them.
 
     Args:
         folder: the folder, which is made if it does not exist.
         files: the content of each file by its name.
+        optional: names of files that are removed if ``files`` does not have them, as they are from an earlier time.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -135,6 +136,8 @@ def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
                 write_whole(Path(beside) / name, content)
             for name in files:  # renaming takes no room
                 os.replace(Path(beside) / name, folder / name)
+        for name in optional - files.keys():
+            (folder / name).unlink(missing_ok=True)
     except BaseException as error:
         if isinstance(error, OSError):
             error.filename = str(folder)

@@ -68,7 +68,7 @@ def test_the_same_command_goes_on_where_it_stopped(cli):
     [
         ("--k 1", "k 1 is not a number of folds"),
         ("--k many", "k many is not a number of folds"),
-        ("--k 60", "too few for 60 folds"),
+        ("--k 60", "fewer than the 60 folds"),
         ("--ckpt_path best", "leave --ckpt_path and --data.val_fold out"),
         ("--data.val_fold 1/2", "leave --ckpt_path and --data.val_fold out"),
         ("--trainer.fast_dev_run true", "folds needs a checkpoint and a validation of each fold"),

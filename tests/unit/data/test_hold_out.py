@@ -143,5 +143,5 @@ def test_a_fold_is_kept_with_the_run():
 
 
 def test_a_class_needs_an_image_for_each_fold():
-    with pytest.raises(UserError, match="class 1 has 3 training images, too few for 5 folds"):
+    with pytest.raises(UserError, match="class 1 has 3 training images, fewer than the 5 folds"):
         HoldOut(0, 0, "1/5").divide(images(20, 3), names(2))
