@@ -22,8 +22,20 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 COMPAT = "utils/lightning_compat.py"  # the one module that uses private members of other libraries
 LIBRARIES = {"jsonargparse", "lightning", "torch", "torchvision"}
 
-TOP = {"__init__.py", "__main__.py", "cli.py", "errors.py", "metrics.py", "optim.py", "py.typed", "runs.py"}
-ROOMS = {"callbacks", "commands", "configs", "data", "insight", "models", "parsing", "plots", "trainer", "utils"}
+TOP = {"__init__.py", "__main__.py", "cli.py", "errors.py", "metrics.py", "py.typed", "runs.py"}
+ROOMS = {
+    "callbacks",
+    "commands",
+    "configs",
+    "data",
+    "insight",
+    "models",
+    "optim",
+    "parsing",
+    "plots",
+    "trainer",
+    "utils",
+}
 
 NAMEDTUPLE = {"_asdict", "_field_defaults", "_fields", "_make", "_replace"}  # public, in spite of their names
 MACHINERY = {"_abc_impl", "_is_protocol", "_is_runtime_protocol"}  # of ABC and typing, in the namespaces of classes

@@ -38,11 +38,12 @@ class WhitenedCNN(Classifier):
     Args:
         widths: Output channels of the three blocks.
         bias_lr_scale: Factor of the learning rate for the biases of BatchNorm.
+        head_lr_scale: Factor of the learning rate for the linear layer.
         weights: File to start from, with a state_dict or a checkpoint.
         kwargs: options of :class:`Classifier`.
 
     Raises:
-        UserError: a width is below 1, bias_lr_scale is not above 0, or image_size is below 17.
+        UserError: a width is below 1, a factor is not above 0, or image_size is below 17.
     """
 
     prefers_bfloat16: ClassVar[bool] = True
@@ -51,15 +52,17 @@ class WhitenedCNN(Classifier):
         self,
         widths: tuple[int, int, int] = (64, 256, 256),
         bias_lr_scale: float = 64.0,
+        head_lr_scale: float = 1.0,
         weights: str | Path | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_at_least(1, "model", widths=min(widths))
-        if not bias_lr_scale > 0:
-            raise UserError(f"bias_lr_scale {bias_lr_scale} is not above 0: set --model.bias_lr_scale to more than 0")
+        for option, scale in (("bias_lr_scale", bias_lr_scale), ("head_lr_scale", head_lr_scale)):
+            if not scale > 0:
+                raise UserError(f"{option} {scale} is not above 0: set --model.{option} to more than 0")
         _check_side("image_size", self.input_spec.image_size)
-        self.bias_lr_scale = bias_lr_scale
+        self.bias_lr_scale, self.head_lr_scale = bias_lr_scale, head_lr_scale
         self.whiten = nn.Conv2d(3, 24, 2, bias=False)
         nn.init.zeros_(self.whiten.weight)  # training computes them when it starts
         self.whiten.weight.requires_grad_(False)
@@ -75,11 +78,14 @@ class WhitenedCNN(Classifier):
 
     @override
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Two groups: the biases of BatchNorm, which learn faster and decay as fast, and all other parameters."""
+        """The convolutions, the linear layer and the biases of BatchNorm, which all decay as fast as the first."""
+        filters = [parameter for parameter in self.blocks.parameters() if parameter.ndim == 4]
+        head = [*self.fc.parameters()]
         biases = [module.bias for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
-        fast = {id(bias) for bias in biases}
-        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in fast]
-        return [ParameterGroup(rest), ParameterGroup(biases, self.bias_lr_scale, 1 / self.bias_lr_scale)]
+        scaled = ParameterGroup(biases, self.bias_lr_scale, 1 / self.bias_lr_scale)
+        if self.head_lr_scale == 1:  # one group, as in checkpoints of before head_lr_scale
+            return [ParameterGroup([*filters, *head]), scaled]
+        return [ParameterGroup(filters), ParameterGroup(head, self.head_lr_scale, 1 / self.head_lr_scale), scaled]
 
     @override
     def check_crop_size(self, side: int) -> None:

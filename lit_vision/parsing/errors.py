@@ -48,7 +48,8 @@ def explain(error: Exception, command: str, keys: Iterable[str]) -> UserError:
     message = str(error)
     page = f"see lit-vision {command} --help"
     if found := re.search(r"(?:unrecognized arguments: --|[Kk]ey '?\"?)(optimizer|lr_scheduler)\b", message):
-        ours = {"optimizer": "--model.optimizer sgd, adamw or muon", "lr_scheduler": "--model.schedule"}[found[1]]
+        optimizer = "--model.optimizer sgd, adamw, muon or muon_sgd"
+        ours = {"optimizer": optimizer, "lr_scheduler": "--model.schedule"}[found[1]]
         return UserError(
             f"{found[1]} is LightningCLI's: use {ours} instead, with --model.lr and --model.warmup ({page})"
         )

@@ -93,8 +93,8 @@ def test_a_run_cannot_go_on_with_other_layers_or_another_optimizer(line, cli, ch
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--optimizer AdamW", "--model.optimizer sgd, adamw or muon"),
-        ("--optimizer.lr 1", "--model.optimizer sgd, adamw or muon"),
+        ("--optimizer AdamW", "--model.optimizer sgd, adamw, muon or muon_sgd"),
+        ("--optimizer.lr 1", "--model.optimizer sgd, adamw, muon or muon_sgd"),
         ("--lr_scheduler StepLR", "--model.schedule"),
         ("--model.optimizer adam", "adamw"),
         ("--model.unfreeze 9", "from 1 to 5"),

@@ -46,6 +46,8 @@ def test_the_network_of_the_paper_and_its_smallest_image():
         WhitenedCNN(widths=(0, 1, 1))
     with pytest.raises(UserError, match=r"bias_lr_scale 0 .*--model\.bias_lr_scale"):
         small(bias_lr_scale=0)
+    with pytest.raises(UserError, match=r"head_lr_scale 0 .*--model\.head_lr_scale"):
+        small(head_lr_scale=0)
     with pytest.raises(UserError, match=r"crop_size 16 .*--data\.crop_size to 17"):
         small().check_crop_size(16)
     small().check_crop_size(17)

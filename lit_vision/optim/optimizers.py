@@ -1,5 +1,3 @@
-"""Optimizers, their parameter groups, and schedules of the learning rate."""
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -10,13 +8,14 @@ from lightning.pytorch import Trainer
 from torch import nn
 
 from lit_vision.errors import UserError, check_at_least
+from lit_vision.optim.muon_sgd import MuonSGD
 from lit_vision.utils.lightning_compat import orthogonalize_in_float32
 from lit_vision.utils.precision import has_fast_bfloat16
 
-Optimizer = Literal["sgd", "adamw", "muon"]
+Optimizer = Literal["sgd", "adamw", "muon", "muon_sgd"]
 Schedule = Literal["constant", "one_cycle", "cosine"]
 
-DEFAULT_LR: dict[Optimizer, float] = {"sgd": 0.001, "adamw": 0.003, "muon": 0.003}
+DEFAULT_LR: dict[Optimizer, float] = {"sgd": 0.001, "adamw": 0.003, "muon": 0.003, "muon_sgd": 0.05}
 """Learning rates of layers that start with random weights."""
 
 PRETRAINED_LR = 0.0001
@@ -140,9 +139,16 @@ class OptimizerOptions:
         return {**scaled, "momentum": self.momentum, "nesterov": self.nesterov}
 
     def groups(self, groups: Sequence[ParameterGroup]) -> list[ParameterGroup]:
-        """The groups as the optimizer takes them: except with sgd, biases and norms have no weight decay."""
+        """The groups as the optimizer takes them: with adamw and muon, biases and norms have no weight decay."""
         if self.optimizer == "sgd":
             return list(groups)
+        if self.optimizer == "muon_sgd":
+            parts = [
+                ParameterGroup([p for p in params if (p.ndim == 4) == filters], lr_scale, 0.0 if filters else decay)
+                for params, lr_scale, decay in groups
+                for filters in (True, False)
+            ]
+            return [part for part in parts if part.params]
         parts = [
             ParameterGroup([p for p in params if (p.ndim > 1) == decays], lr_scale, decay_scale if decays else 0.0)
             for params, lr_scale, decay_scale in groups
@@ -158,16 +164,19 @@ def make_optimizer(
 
     Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024) is that of timm. It treats
     convolutions and matrices, and leaves the other parameters to AdamW; its updates have the size of AdamW's. It
-    computes them in bfloat16, but in float32 on a processor that is slow in bfloat16.
+    computes them in bfloat16, but in float32 on a processor that is slow in bfloat16. muon_sgd is :class:`MuonSGD`.
     """
     scaled: list[dict[str, Any]] = [
         {"params": group.params, "lr_scale": group.lr_scale, **options.of_group(group)}
         for group in options.groups(groups)
     ]
     defaults = options.of_group(ParameterGroup([]))
+    device = groups[0].params[0].device
+    if options.optimizer == "muon_sgd":
+        return MuonSGD(scaled, **defaults, dtype=torch.bfloat16 if has_fast_bfloat16(device) else torch.float32)
     if options.optimizer == "muon":
-        kind_of_muon, first = _import_muon(), groups[0].params[0]
-        if first.device.type == "cpu" and not has_fast_bfloat16(first.device):
+        kind_of_muon = _import_muon()
+        if device.type == "cpu" and not has_fast_bfloat16(device):
             orthogonalize_in_float32()  # bfloat16 would take fifty times as long
         muon: torch.optim.Optimizer = kind_of_muon(scaled, **defaults)
         return muon
@@ -221,5 +230,5 @@ def update_groups(
         )
     for theirs, group in zip(saved, ours, strict=True):
         theirs.update({"lr_scale": group.lr_scale, **options.of_group(group)})
-        if options.optimizer != "muon":
+        if options.optimizer in ("sgd", "adamw"):
             theirs["fused"] = fused

@@ -6,11 +6,10 @@ import torch
 from lightning.pytorch import Trainer
 from model_helpers import NAMES, QUIET, batches, small
 
-from lit_vision import optim
 from lit_vision.data import ShapesDataModule
 from lit_vision.errors import UserError
 from lit_vision.models import SmallCNN, WhitenedCNN
-from lit_vision.optim import cosine, one_cycle
+from lit_vision.optim import cosine, one_cycle, optimizers
 
 
 def rates(trainer_options, resume=None, **options):
@@ -175,7 +174,7 @@ def test_muon_multiplies_in_float32_where_bfloat16_is_slow(monkeypatch, fast):
         return orthogonalize(*args, dtype=dtype, **options)
 
     monkeypatch.setattr(module, "zeropower_via_newtonschulz", spy)
-    monkeypatch.setattr(optim, "has_fast_bfloat16", lambda device: fast)
+    monkeypatch.setattr(optimizers, "has_fast_bfloat16", lambda device: fast)
     model = small(optimizer="muon")
     optimizer = model.configure_optimizers()
     model(torch.randn(2, 3, 16, 16)).sum().backward()
