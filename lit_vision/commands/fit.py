@@ -34,6 +34,7 @@ _COMPARED = (
     "balance",
     "batch_size",
     "crop_epochs",
+    "crop_from",
     "crop_size",
     "global_batch_size",
     "val_size",

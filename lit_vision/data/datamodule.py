@@ -49,9 +49,9 @@ class ImageDataModule(CropEpochs, ImageSource):
             Options are given as in '[flip, {rotate: {degrees: 20}}]'.
         balance: Draw all classes equally often. An epoch has as many images as without, some of them more than once.
         crop_epochs: Number of initial epochs trained on random crops, which is faster (Howard, "Now anyone can train
-            Imagenet in 18 minutes", 2018). Validation uses whole images, so the network must accept both sizes. A
-            TransferClassifier cannot cache features while this is above 0.
+            Imagenet in 18 minutes", 2018), but caches no features. Validation uses whole images.
         crop_size: Side in pixels of the random crops; unused if crop_epochs is 0.
+        crop_from: Side in pixels to which images are resized before they are cropped; by default they are not resized.
         image_size: Side in pixels of the square that images are resized to; by default the images keep their size.
         resize: How images are resized: stretch (the default), center_crop or a number of pixels. stretch resizes the
             whole image to the square. center_crop resizes the shorter side to 8/7 of image_size (256 for 224) and keeps
@@ -84,6 +84,7 @@ class ImageDataModule(CropEpochs, ImageSource):
         balance: bool = False,
         crop_epochs: int = 0,
         crop_size: int | None = None,
+        crop_from: int | None = None,
         image_size: int | None = None,
         resize: Resize | None = None,
         mean: float | tuple[float, float, float] | None = None,
@@ -96,8 +97,8 @@ class ImageDataModule(CropEpochs, ImageSource):
         cache: str | Path | None = None,
     ) -> None:
         super().__init__()
-        check_at_least(1, "data", batch_size=batch_size, global_batch_size=global_batch_size)
-        check_at_least(1, "data", crop_size=crop_size, image_size=image_size)
+        sizes = {"crop_size": crop_size, "crop_from": crop_from, "image_size": image_size}
+        check_at_least(1, "data", batch_size=batch_size, global_batch_size=global_batch_size, **sizes)
         check_at_least(0, "data", num_workers=num_workers, crop_epochs=crop_epochs, memory_budget=memory_budget)
         if input is not None:  # the command line has put values in its place
             raise UserError("input is for the command line: in Python, pass **pretrained_input(arch)._asdict()")
@@ -110,10 +111,9 @@ class ImageDataModule(CropEpochs, ImageSource):
         self.hold_out, self.exclude = HoldOut(val_size, val_seed, val_fold), Exclude(exclude)
         self.augment = (augment,) if isinstance(augment, str | dict) else tuple(augment)
         self._preprocessing = Preprocessing(self.augment, self.mean, self.std)
-        self.balance = balance
-        self.set_crops(crop_epochs, crop_size)
+        self.balance, self.memory_budget = balance, memory_budget
+        self.set_crops(crop_epochs, crop_size, crop_from)
         self.num_workers = (os.cpu_count() or 1) if num_workers is None else num_workers
-        self.memory_budget = memory_budget
         self.disk_cache = DiskCache(cache_folder(cache))
         self._image_size, self.given_seed = image_size, seed
         self._splits: dict[str, LabelledImages] = {}
@@ -141,7 +141,7 @@ class ImageDataModule(CropEpochs, ImageSource):
         """Say why a training image differs between epochs; None if it does not."""
         if self._preprocessing.varies:
             return "augmentation changes the images"
-        return "the first epochs see parts of the images" if self.crop_epochs else None
+        return "the first epochs see smaller images" if self.crop_epochs else None
 
     def names(self, split: str) -> list[str]:
         """A name for each image of a split that is loaded, see :func:`lit_vision.data.image_names.image_names`."""

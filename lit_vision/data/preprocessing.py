@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lit_vision.data.augment import Augmentation, augment, kept_scale, read_augment
 from lit_vision.data.batch import Batch, DrawnBatch, MixedBatch
+from lit_vision.data.crop_epochs import Crop
 from lit_vision.data.decoding import Resize
 from lit_vision.data.images import LazyImages
 from lit_vision.data.mixing import MIXING, mix
@@ -63,7 +64,7 @@ class Preprocessing:
         return max(image_size, min(side, native))
 
     def __call__(
-        self, batch: Batch | DrawnBatch, side: int, seed: int, epoch: int | None, crop: int | None
+        self, batch: Batch | DrawnBatch, side: int, seed: int, epoch: int | None, crop: Crop | None
     ) -> Batch | MixedBatch:
         """Convert uint8 images to float32 (N, 3, side, side), with channels last in memory.
 
@@ -72,16 +73,16 @@ class Preprocessing:
             side: side of the images in pixels.
             seed: seed of the run.
             epoch: training epoch, counted from 0, for which images are augmented; None for no augmentation.
-            crop: side of random crops in pixels; None for whole images.
+            crop: random crops to take from the images; None for whole images.
         """
         image = to_float(batch.image)
         draws = batch.draws if isinstance(batch, DrawnBatch) else batch.index
         random = None if epoch is None else KeyedRandom(draws, seed, epoch)
         if random is not None:
             image = augment(image, self.steps, random, side)
-        image = _resized(image, side)
+        image = _resized(image, crop.resized or side if crop else side)
         if random is not None and crop is not None:
-            image = random_crop(image, random, crop)
+            image = random_crop(image, random, crop.side)
         if isinstance(batch, DrawnBatch):
             mixed = mix(batch._replace(image=image), self.mixing, None if epoch is None else (seed, epoch))
             return mixed._replace(image=self._normalize(mixed.image))

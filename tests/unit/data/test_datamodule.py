@@ -31,6 +31,10 @@ def test_crops_need_a_size_that_fits():
         ShapesDataModule(crop_epochs=1)
     with pytest.raises(UserError, match=r"crop_size 33 .*32.*--data\.crop_size"):
         ShapesDataModule(crop_epochs=1, crop_size=33).setup("fit")
+    with pytest.raises(UserError, match=r"crop_from 23 is smaller than the crops \(24\).*--data\.crop_from"):
+        ShapesDataModule(crop_epochs=1, crop_size=24, crop_from=23)
+    with pytest.raises(UserError, match=r"crop_from 33 .*32.*--data\.crop_from"):
+        ShapesDataModule(crop_epochs=1, crop_size=24, crop_from=33).setup("fit")
 
 
 def test_seed_is_that_of_seed_everything_unless_it_is_given():
@@ -49,7 +53,7 @@ def test_training_sizes():
 def test_varying_images():
     assert ShapesDataModule(crop_size=24).varying_images() is None
     assert ShapesDataModule(augment=["flip"]).varying_images() == "augmentation changes the images"
-    assert ShapesDataModule(**CROPS).varying_images() == "the first epochs see parts of the images"
+    assert ShapesDataModule(**CROPS).varying_images() == "the first epochs see smaller images"
     assert ShapesDataModule(augment=["flip"], **CROPS).varying_images() == "augmentation changes the images"
 
 

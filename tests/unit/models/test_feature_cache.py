@@ -80,7 +80,7 @@ def test_no_features_are_cached_where_it_is_not_valid_and_the_log_says_so(pictur
     assert sum(seen) == 2 * (24 + 14) + (case == "small")  # on which the size was tried
     reasons = {
         "augment": "augmentation changes the images",
-        "small": "the first epochs see parts of the images",
+        "small": "the first epochs see smaller images",
         "unfrozen": "the backbone is not frozen",
         "off": "",
     }

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torchvision.transforms.v2.functional as TF
 
 from lit_vision.data import ShapesDataModule
 
@@ -70,3 +71,20 @@ def test_crop_epochs_crop_training_images_and_no_others():
     assert sides == [24, 24, 32, 32]
     assert torch.equal(data.preprocess(raw, 2).image, data.on_after_batch_transfer(raw, 0).image)
     assert data.preprocess(raw, 0).image.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_crops_are_taken_from_images_of_another_size():
+    sizes = {"train_size": 20, "test_size": 10, "val_size": 0, "batch_size": 5, "seed": 0, "crop_epochs": 1}
+    whole = ShapesDataModule(**sizes, crop_size=24, crop_from=24)
+    whole.setup("fit")
+    raw = next(iter(whole.train_dataloader()))
+    resized = TF.resize(raw.image.float() / 255, [24, 24], antialias=True)
+    torch.testing.assert_close(whole.preprocess(raw, 0).image, (resized - 0.5) / 0.5, atol=1e-5, rtol=1e-5)
+    parts = ShapesDataModule(**sizes, crop_size=20, crop_from=24)
+    parts.setup("fit")
+    found = parts.preprocess(raw, 0).image
+    assert found.shape == (5, 3, 20, 20)
+    for image, part in zip((resized - 0.5) / 0.5, found, strict=True):
+        windows = image.unfold(1, 20, 1).unfold(2, 20, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)
+        assert (windows - part).abs().flatten(1).amax(1).min() < 1e-5
+    assert parts.preprocess(raw, 1).image.shape == parts.preprocess(raw).image.shape == (5, 3, 32, 32)
