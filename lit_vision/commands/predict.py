@@ -19,7 +19,7 @@ from lit_vision.models import Classifier
 from lit_vision.models.calibration import Doubts, check_accept, needed_calibration
 from lit_vision.models.heatmap import heatmaps, overlay
 from lit_vision.models.predictor import Prediction, predictions
-from lit_vision.parsing.arguments import ACCEPT, simple_parser, true_or_false
+from lit_vision.parsing.arguments import ACCEPT, simple_parser, true_false_or_number, true_or_false
 from lit_vision.parsing.trained import load_trained
 from lit_vision.plots import BLACK, RED, Tile, as_png, plot_grid
 from lit_vision.utils.bars import progress_bar
@@ -62,9 +62,10 @@ def predict_parser() -> argparse.ArgumentParser:
     add(
         "--model.tta",
         dest="tta",
-        type=true_or_false,
-        metavar="{true,false}",
-        help="Average over six views of each image (test-time augmentation). Default: the network's own setting.",
+        type=true_false_or_number,
+        metavar="{true,false,P}",
+        help="Average over six views of each image (test-time augmentation), or, with a number, of each image whose "
+        "highest probability is below it. Default: the network's own setting.",
     )
     add(
         "--unsure",

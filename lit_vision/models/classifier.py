@@ -17,10 +17,10 @@ from lit_vision.errors import UserError
 from lit_vision.models import checkpoint as checkpoints
 from lit_vision.models.calibration import Calibration, read_calibration
 from lit_vision.models.epoch_metrics import EpochMetrics, Stage
-from lit_vision.models.loss import ClassWeights, balanced_weights, training_loss
+from lit_vision.models.loss import ClassWeights, balanced_weights, check_label_smoothing, training_loss
 from lit_vision.models.modules import BEFORE_DECODING, InputSpec, check_crop_size
 from lit_vision.models.optimization import OptimizedModule
-from lit_vision.models.tta import mean_over_views
+from lit_vision.models.tta import check_tta, over_views
 from lit_vision.models.weights_file import last_linear, read_weights
 from lit_vision.optim import Optimizer, Schedule
 from lit_vision.utils.lightning_compat import FastHookNames
@@ -56,11 +56,11 @@ class Classifier(FastHookNames, OptimizedModule, EpochMetrics, ABC):
             command line.
         resize: How images were resized to image_size; set from the data by the command line.
         decoding: How large JPEG files were decoded; set from the data by the command line.
-        optimizer: Optimizer: sgd, adamw (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019) or muon,
-            which needs the extra timm and leaves vectors, such as biases, to AdamW.
+        optimizer: Optimizer: sgd, adamw (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019), muon,
+            which needs the extra timm and leaves vectors to AdamW, or muon_sgd, for convolutions with norms after them.
         lr: Learning rate; with a schedule, its peak.
         momentum: Momentum of SGD and Muon; with AdamW, beta1.
-        weight_decay: Weight decay. AdamW and Muon apply it to matrices and convolutions only, not to biases and norms.
+        weight_decay: Weight decay. AdamW and Muon apply it to matrices and convolutions only, muon_sgd to all else.
         nesterov: Use Nesterov momentum, with SGD or Muon.
         schedule: Learning rate schedule: constant; one_cycle, which rises from lr / 25 to lr and falls linearly to 0 at
             the end of the run; or cosine, which rises in the same way and falls as half a cosine.
@@ -70,7 +70,8 @@ class Classifier(FastHookNames, OptimizedModule, EpochMetrics, ABC):
         class_weights: Weights of the classes in the training loss: equal, or balanced, which gives rare classes more
             weight, so that all classes have the same in total.
         compile: Compile the network with torch.compile for training, which adds up to a minute at the start.
-        tta: Test-time augmentation: test and predict with the mean over six views of each image.
+        tta: Test-time augmentation: test and predict with the mean over six views of each image, or, with a number, of
+            each image whose highest probability is below it.
 
     Raises:
         UserError: an option is out of its range, or options contradict each other.
@@ -97,13 +98,13 @@ class Classifier(FastHookNames, OptimizedModule, EpochMetrics, ABC):
         label_smoothing: float = 0.0,
         class_weights: ClassWeights = "equal",
         compile: bool = False,
-        tta: bool = False,
+        tta: bool | float = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["weights"])  # a checkpoint has newer ones
         self.optimizer_options.check()
-        if not 0 <= label_smoothing <= 1:
-            raise UserError(f"label_smoothing {label_smoothing} is out of range: use --model.label_smoothing 0 to 1")
+        check_label_smoothing(label_smoothing)
+        check_tta(tta)
         self.class_names = list(class_names)
         self.input_spec = InputSpec(image_size, mean, std, resize, decoding)
         self.tta = tta
@@ -127,7 +128,7 @@ class Classifier(FastHookNames, OptimizedModule, EpochMetrics, ABC):
 
     def forward_tta(self, image: Tensor) -> Tensor:
         """Logits (N, classes) for test and predict: with ``tta``, the mean over several views."""
-        return mean_over_views(self, image) if self.tta else self(image)
+        return over_views(self, image, self.tta, self.calibration.temperature if self.calibration else 1.0)
 
     def load_weights(self, weights: str | Path) -> None:
         """Load a state_dict from a file, such as the notebooks save, or from a checkpoint.

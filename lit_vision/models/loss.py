@@ -6,7 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lit_vision.errors import UserError
+
 ClassWeights = Literal["equal", "balanced"]
+
+
+def check_label_smoothing(smoothing: float) -> None:
+    """Raise a UserError if label smoothing is not in [0, 1]."""
+    if not 0 <= smoothing <= 1:
+        raise UserError(f"label_smoothing {smoothing} is out of range: use --model.label_smoothing 0 to 1")
 
 
 def balanced_weights(labels: Tensor, classes: int) -> Tensor:

@@ -22,6 +22,7 @@ from lit_vision.models.folding import fold_for_inference
 from lit_vision.models.known_features import find_features
 from lit_vision.models.modules import first_line
 from lit_vision.models.transfer import TransferClassifier
+from lit_vision.models.tta import check_tta
 from lit_vision.models.weights_file import last_linear
 
 _BATCH_VALUES = 2**21  # float32 values of a batch, 8 MB, as in evaluation
@@ -32,16 +33,17 @@ class Predictor(nn.Module):
 
     Args:
         model: the network, which is copied.
-        tta: predict with the mean over six views of each image; by default, the model's own setting.
+        tta: as for :class:`Classifier`; by default, the model's own setting.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: Classifier, tta: bool | None = None) -> None:
+    def __init__(self, model: Classifier, tta: bool | float | None = None) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
         if tta is not None:
+            check_tta(tta)
             self.model.tta = tta
         self.temperature = self.model.calibration.temperature if self.model.calibration else 1.0
         self.register_buffer("mean", torch.tensor(model.input_spec.mean)[:, None, None])
@@ -81,7 +83,7 @@ def predictions(
     model: Classifier,
     paths: Sequence[Path],
     device: str | None = None,
-    tta: bool | None = None,
+    tta: bool | float | None = None,
     distances: bool = False,
 ) -> Iterator[Prediction]:
     """Predict the classes of image files, in the order of the files, with a few batches in memory at a time.

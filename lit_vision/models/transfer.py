@@ -143,7 +143,9 @@ class TransferClassifier(FineTuning):
     def _serve_features(self, loader: object) -> None:
         if self.hparams["cache_features"]:
             waits = self.trainer.training and self.trainer.current_epoch < self.hparams["unfreeze_at"]
-            serve_features(loader, self.backbone, self.trainer, tta=self.tta and self.trainer.testing, plain=waits)
+            serve_features(
+                loader, self.backbone, self.trainer, tta=bool(self.tta) and self.trainer.testing, plain=waits
+            )
 
     @override
     def on_train_start(self) -> None:

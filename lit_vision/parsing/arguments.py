@@ -223,3 +223,13 @@ def true_or_false(word: str) -> bool:
     if not isinstance(value, bool):
         raise ValueError(word)
     return value
+
+
+def true_false_or_number(word: str) -> bool | float:
+    """Read a word as a bool or as a number, as YAML does.
+
+    Raises:
+        ValueError: the word means none of them.
+    """
+    value = yaml.safe_load(word)
+    return value if isinstance(value, bool) else float(value)

@@ -124,7 +124,10 @@ def test_test_time_augmentation_is_an_option_of_test_and_predict(cli, trained):
     plain, views = probabilities(""), probabilities("--model.tta true")
     assert plain == probabilities("--model.tta false")
     assert plain != views
-    assert cli("test --ckpt_path best --model.tta true").code == 0
+    assert probabilities("--model.tta 1.0") == pytest.approx(views, abs=1e-5)
+    assert probabilities("--model.tta 1e-6") == plain
+    for tta in ("true", "0.9"):
+        assert cli(f"test --ckpt_path best --model.tta {tta}").code == 0
 
 
 @pytest.mark.slow
