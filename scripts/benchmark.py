@@ -224,6 +224,12 @@ def main() -> None:
         help="folder with hymenoptera_data and either cifar-10-batches-py or cifar10/; by default, images are made",
     )
     parser.add_argument("--quick", action="store_true", help="run one short round, in two to three minutes")
+    parser.add_argument(
+        "--cifar94",
+        action="store_true",
+        help="measure only cifar94.yaml, as a share of what the recipe of its paper would take on this machine; with "
+        "--quick from a few steps",
+    )
     parser.add_argument("--rounds", type=int, help="number of turns of each side; by default, 3, or 1 with --quick")
     parser.add_argument(
         "--output", type=Path, default=Path("benchmark.json"), help="JSON file for the figures of every round"
@@ -231,6 +237,8 @@ def main() -> None:
     args = parser.parse_args()
     options = QUICK if args.quick else FULL._replace(target=args.data is not None)  # drawn shapes are too easy
     options = options._replace(rounds=args.rounds or options.rounds)
+    if args.cifar94:
+        options = options._replace(pictures=2, photos=2, large=2)
     data = args.data.resolve() if args.data else None
     with tempfile.TemporaryDirectory() as folder:
         made = Data(
@@ -240,11 +248,14 @@ def main() -> None:
                 *(data, options.cifar, options.pictures, options.photos, options.large, Path(folder)),
             )
         )
-        rows = measure(made, options)
+        if args.cifar94:
+            text, figures = alone("bench.cifar94", "measure", made.cifar, 3 if args.quick else 8, not args.quick)
+        else:
+            rows = measure(made, options)
+            text, figures = table(rows), [{**row._asdict(), "speedup": row.speedup} for row in rows]
     about = alone("benchmark", "machine")
-    figures = [{**row._asdict(), "speedup": row.speedup} for row in rows]
     args.output.write_text(json.dumps({"machine": about, "options": options._asdict(), "rows": figures}, indent=1))
-    print(table(rows))
+    print(text)
     print(", ".join(f"{name} {value}" for name, value in about.items() if value))
 
 

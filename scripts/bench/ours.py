@@ -44,7 +44,7 @@ TARGET = 0.606
 """Accuracy that notebook 1 reports."""
 
 
-def _fit(arguments: Sequence[str]) -> tuple[list[dict[str, str]], float]:
+def fit(arguments: Sequence[str]) -> tuple[list[dict[str, str]], float]:
     """Run ``lit-vision fit``; return the rows of metrics.csv and the seconds that it says it took."""
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -62,7 +62,7 @@ def notebook_1(arguments: Sequence[str], steps: int) -> dict[str, float]:
     """Measure notebook 1's recipe with everything that a run on a terminal shows and writes."""
     shown = ["--trainer.callbacks", "EpochBar", "--trainer.enable_progress_bar", "true"]
     limit = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", str(steps)]
-    row = _fit(["--config", "cifar.yaml", *arguments, "--data.val_size", "0", *shown, *limit])[0][0]
+    row = fit(["--config", "cifar.yaml", *arguments, "--data.val_size", "0", *shown, *limit])[0][0]
     epoch, train = float(row["time/epoch"]), 4 * steps / float(row["time/images_per_second"])
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
@@ -74,7 +74,7 @@ def time_to_target(arguments: Sequence[str]) -> dict[str, float]:
     stop = ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor", "val/acc"]
     stop += ["--trainer.callbacks.mode", "max", "--trainer.callbacks.patience", "1000"]
     stop += ["--trainer.callbacks.stopping_threshold", str(TARGET)]
-    rows = _fit(["--config", "cifar_fast.yaml", *arguments, *stop])[0]
+    rows = fit(["--config", "cifar_fast.yaml", *arguments, *stop])[0]
     if float(rows[-1]["val/acc"]) < TARGET:
         raise RuntimeError(f"cifar_fast.yaml ended with val/acc {rows[-1]['val/acc']}, below {TARGET}")
     return {"fit": sum(float(row["time/epoch"]) for row in rows)}
@@ -84,7 +84,7 @@ def notebook_2(folder: Path, epochs: int) -> dict[str, float]:
     """Measure notebook 2's recipe, from the files to the checkpoints."""
     data = ["--data", "ImageFolderDataModule", "--data.root", str(folder), "--data.image_size", "224"]
     more = ["--model.weights", "null", "--trainer.max_epochs", str(epochs)]
-    return {"fit": _fit(["--config", "hymenoptera.yaml", *data, *more])[1]}
+    return {"fit": fit(["--config", "hymenoptera.yaml", *data, *more])[1]}
 
 
 def loader(splits: Path) -> dict[str, float]:
@@ -133,7 +133,7 @@ def beside(arguments: Sequence[str]) -> dict[str, float]:
         limits = ["--trainer.limit_train_batches", str(steps), "--trainer.limit_val_batches", "0"]
         limits += ["--data.batch_size", "32", "--trainer.max_epochs", "1"]
         with busy_processes(others):
-            row = _fit(["--config", "cifar.yaml", *arguments, "--data.val_size", "0", *limits])[0][0]
+            row = fit(["--config", "cifar.yaml", *arguments, "--data.val_size", "0", *limits])[0][0]
         found[str(others)] = 1000 * 32 / float(row["time/images_per_second"])
     return found
 
@@ -198,7 +198,7 @@ def second_start_with_files(folder: Path, cache: Path, started: float) -> dict[s
     watch = ["--trainer.callbacks+=bench.ours.FirstBatch", "--data.cache", str(cache)]
     data = ["--data", "ImageFolderDataModule", "--data.root", str(folder), "--data.val_size", "0.2"]
     FirstBatch.times.clear()
-    _fit(["--config", "shapes.yaml", *data, "--trainer.max_epochs", "1", *watch])
+    fit(["--config", "shapes.yaml", *data, "--trainer.max_epochs", "1", *watch])
     return {"first batch": FirstBatch.times[0] - started}
 
 
@@ -209,5 +209,5 @@ def start(started: float) -> dict[str, float]:
         started: time at which the process was started, by ``time.time``.
     """
     watch = ["--trainer.callbacks+=bench.ours.FirstBatch"]
-    _fit(["--config", "shapes.yaml", "--data.train_size", "1064", "--trainer.max_epochs", "1", *watch])
+    fit(["--config", "shapes.yaml", "--data.train_size", "1064", "--trainer.max_epochs", "1", *watch])
     return {"first batch": FirstBatch.times[0] - started}
