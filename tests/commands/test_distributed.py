@@ -87,9 +87,11 @@ def test_a_run_of_two_processes_goes_on_with_one_in_the_same_folder(process, cli
     assert len(list(RUNS.iterdir())) == 2
 
 
-def test_two_processes_train_batch_norm_though_one_has_no_image_in_the_last_step(process, cli):
+@pytest.mark.parametrize("optimizer", ["sgd", "muon_sgd"])
+def test_two_processes_train_batch_norm_though_one_has_no_image_in_the_last_step(process, cli, optimizer):
     data = "--data ShapesDataModule --data.train_size 129 --data.test_size 501 --data.val_size 0 --data.batch_size 8"
-    model = "--data.crop_epochs 1 --model.widths [8,16,16] --model.lr 0.1 --trainer.max_epochs 2"
+    model = f"--data.crop_epochs 1 --model.widths [8,16,16] --model.lr 0.1 --model.optimizer {optimizer}"
+    model += " --trainer.max_epochs 2"
     result = process(*f"-m lit_vision fit --config cifar94.yaml {data} {model} {TWO}".split())
     assert result.code == 0, result.err
     row = rows_of(Path("lightning_logs/cifar94/version_0"))[-1]

@@ -44,6 +44,11 @@ RECIPES = {
         "--config cifar94.yaml --data ShapesDataModule --data.train_size 1300 --data.val_size 200 --data.batch_size 32 "
         "--data.image_size 32 --data.crop_epochs 2 --model.widths [8,16,16] --model.lr 0.1 --trainer.max_epochs 4"
     ),
+    "muon_sgd": (
+        "--config cifar94.yaml --data ShapesDataModule --data.train_size 1300 --data.val_size 200 --data.batch_size 32 "
+        "--data.image_size 32 --data.crop_epochs 2 --data.crop_size 20 --model.widths [8,16,16] --trainer.max_epochs 4 "
+        "--model.optimizer muon_sgd --model.lr 0.1 --model.head_lr_scale 5 --model.bias_lr_scale 0.5"
+    ),
     "feature cache": (
         "--config hymenoptera.yaml --model.arch mobilenet_v3_small --model.weights null --data ShapesDataModule "
         "--data.train_size 200 --data.test_size 20 --data.image_size 64 --data.batch_size 4 --trainer.max_epochs 6"
