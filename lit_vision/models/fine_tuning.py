@@ -45,6 +45,11 @@ class FineTuning(Classifier, ABC):
                     "unfreeze_at and layer_decay need layers to unfreeze: set --model.unfreeze to more than head"
                 )
             return
+        if options["optimizer"] == "muon_sgd":  # the statistics of BatchNorm are fixed
+            raise UserError(
+                "muon_sgd changes the scale of convolutions, but pretrained ones must keep theirs: use "
+                "--model.optimizer muon"
+            )
         self._trained_stages = trained_stages(self.stages(), options["unfreeze"], self.backbone)
         self._set_trainable(epoch=options["unfreeze_at"])
         # as the feature cache leaves it: a resumed run must find the same layout

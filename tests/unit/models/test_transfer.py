@@ -121,3 +121,9 @@ def test_options_that_make_no_sense(options, message):
 def test_unfreezing_after_the_end_is_refused(pictures):
     with pytest.raises(UserError, match="unfreeze_at 3 is after the end of the run"):
         fit_transfer(pictures, transfer(unfreeze=1, unfreeze_at=3), epochs=3)
+
+
+def test_pretrained_convolutions_keep_their_scale():
+    with pytest.raises(UserError, match=r"muon_sgd changes the scale .*--model\.optimizer muon"):
+        TransferClassifier(arch="resnet18", weights=None, unfreeze="all", optimizer="muon_sgd")
+    TransferClassifier(arch="resnet18", weights=None, optimizer="muon_sgd")  # trains fc alone, by SGD
