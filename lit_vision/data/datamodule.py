@@ -49,7 +49,7 @@ class ImageDataModule(CropEpochs, ImageSource):
             Options are given as in '[flip, {rotate: {degrees: 20}}]'.
         balance: Draw all classes equally often. An epoch has as many images as without, some of them more than once.
         crop_epochs: Number of initial epochs trained on random crops, which is faster (Howard, "Now anyone can train
-            Imagenet in 18 minutes", 2018), but caches no features. Validation uses whole images.
+            Imagenet in 18 minutes", 2018), but caches no features. Both sizes must suit the network.
         crop_size: Side in pixels of the random crops; unused if crop_epochs is 0.
         crop_from: Side in pixels to which images are resized before they are cropped; by default they are not resized.
         image_size: Side in pixels of the square that images are resized to; by default the images keep their size.
